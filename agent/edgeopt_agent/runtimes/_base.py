@@ -1,0 +1,147 @@
+"""What a runtime is: the narrow waist between the worker and whatever executes a model.
+
+The worker opens a model, makes inputs from what the model declares, prepares the session with
+them, and then calls `Session.infer` again and again; nothing else happens in the timed loop.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt_agent.errors import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output as the model declares it.
+
+    A dimension is a number, a symbol's name, or None where the model leaves it open without a name.
+    `shape` is None where the model declares not even a rank. `dtype` is numpy's name, or "string".
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...] | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ProviderRequest:
+    """An execution provider (ONNX) or the path of a delegate's library (TFLite)."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is to be executed; a runtime refuses what it does not know."""
+
+    threads: int = 1
+    providers: Sequence[ProviderRequest] = ()
+    disable_xnnpack: bool = False
+    graph_optimization: str = ""
+    quantized_engine: str = ""
+    # A folder for profiling files, set in the profiling pass only.
+    profile_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeInfo:
+    """Which package provides the runtime here, and what it can use."""
+
+    implementation: str
+    version: str
+    # Execution providers, delegates or quantized engines.
+    providers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What really executes the model; None where the runtime does not tell."""
+
+    requested_provider: str = ""
+    actual_provider: str = ""
+    delegated_share: float | None = None
+    partitions: int | None = None
+    quantized_engine: str = ""
+    # Said to the user when something other than what was asked for executes.
+    fallback: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """Mean time of one operator per inference, from a profiling pass."""
+
+    name: str
+    type: str
+    duration_ns: int
+    calls: int
+    provider: str = ""
+
+
+class ModelError(Exception):
+    """A model that this runtime cannot load, feed or execute.
+
+    Reasons: MODEL_INVALID, UNSUPPORTED_OPERATOR, INPUT_MISMATCH, INPUT_REQUIRED,
+    PROVIDER_UNAVAILABLE, SETTING_UNSUPPORTED, INFERENCE_FAILED.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Session(ABC):
+    """One opened model."""
+
+    # What the model declares, in its own order; None where the file does not tell (.ptl).
+    inputs: Sequence[TensorSpec] | None
+    # Executes one inference on the prepared inputs. Set by `prepare`.
+    infer: Callable[[], object]
+
+    @abstractmethod
+    def prepare(self, feeds: Mapping[str, Array]) -> None:
+        """Fixes shapes, allocates and takes the inputs, so that `infer` needs no argument.
+
+        Raises:
+            ModelError: when the shapes or dtypes do not fit.
+        """
+
+    @abstractmethod
+    def outputs(self) -> tuple[dict[str, Array], list[str]]:
+        """The tensors of the last inference, and the names of outputs that are no tensors."""
+
+    @abstractmethod
+    def placement(self) -> Placement:
+        """What executes the model, known once it is prepared."""
+
+    def profile(self, inferences: int) -> list[OperatorTime]:
+        """Runs this many inferences and tells the time per operator, in execution order.
+
+        Raises:
+            Unavailable: with the reason, where the runtime cannot tell.
+        """
+        raise Unavailable("this runtime has no per-operator profiler")
+
+
+class Runtime(ABC):
+    """A package that executes models. Constructing it imports the package."""
+
+    info: RuntimeInfo
+
+    @abstractmethod
+    def open(self, model: Path, settings: Settings) -> Session:
+        """Loads a model.
+
+        Raises:
+            ModelError: when the file is no model, or needs what is not here.
+        """
