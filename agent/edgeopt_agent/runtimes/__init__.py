@@ -19,6 +19,7 @@ from edgeopt_agent.runtimes._base import (
     Session,
     Settings,
     TensorSpec,
+    readable,
 )
 
 __all__ = [
@@ -33,12 +34,14 @@ __all__ = [
     "TensorSpec",
     "load",
     "names",
+    "readable",
 ]
 
+# A class, and the extra of this distribution that installs what it imports.
 _BUILT_IN = {
-    "onnx": "edgeopt_agent.runtimes._onnx:OnnxRuntime",
-    "ptl": "edgeopt_agent.runtimes._ptl:PyTorchMobile",
-    "tflite": "edgeopt_agent.runtimes._tflite:TFLite",
+    "onnx": ("edgeopt_agent.runtimes._onnx:OnnxRuntime", "onnx"),
+    "ptl": ("edgeopt_agent.runtimes._ptl:PyTorchMobile", "torch"),
+    "tflite": ("edgeopt_agent.runtimes._tflite:TFLite", "tflite"),
 }
 _GROUP = "edgeopt.runtimes"
 
@@ -52,16 +55,22 @@ def load(name: str) -> Runtime:
     """Imports and constructs a runtime. Only a worker calls this: an import may be heavy or fatal.
 
     Raises:
-        Unavailable: when its package is missing or refuses to be imported.
+        Unavailable: when its package is missing, refuses to be imported or cannot work here.
     """
+    target, extra = _BUILT_IN.get(name, ("", ""))
     try:
-        if name in _BUILT_IN:
-            module, _, attribute = _BUILT_IN[name].partition(":")
+        if extra:
+            module, _, attribute = target.partition(":")
             runtime = getattr(import_module(module), attribute)
         else:
             runtime = entry_points(group=_GROUP)[name].load()
         return runtime()  # type: ignore[no-any-return]
     except KeyError:
         raise Unavailable(f"no runtime is called {name!r}; there are {', '.join(names())}") from None
-    except (ImportError, AttributeError, OSError) as error:
-        raise Unavailable(f"{type(error).__name__}: {error}") from error
+    except ModuleNotFoundError as error:
+        hint = f": pip install 'edgeopt[{extra}]'" if extra else ""
+        raise Unavailable(f"not installed ({error}){hint}") from error
+    except Unavailable:
+        raise
+    except Exception as error:  # whatever a package raises while it is imported
+        raise Unavailable(f"its import fails with {type(error).__name__}: {readable(error)}") from error

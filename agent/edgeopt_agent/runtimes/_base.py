@@ -6,6 +6,8 @@ them, and then calls `Session.infer` again and again; nothing else happens in th
 
 from __future__ import annotations
 
+import re
+import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +85,9 @@ class OperatorTime:
 
     name: str
     type: str
+    # Per inference, all calls together.
     duration_ns: int
+    # Per inference; 0 where a branch runs in some of them only.
     calls: int
     provider: str = ""
 
@@ -98,6 +102,60 @@ class ModelError(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+# Where in a runtime's sources an error arose, with the function's signature where ORT gives it, and
+# the C++ stack that torch appends: nothing a user can act on.
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "
+    r"|\S*\.(?:cc|cpp|h):\d+:? ?(?:[^(]*::[^(]*\([^)]*\) )?"
+    r"|Exception raised from .*",
+    re.DOTALL,
+)
+
+
+def readable(error: BaseException) -> str:
+    """A runtime's own words on one line of at most 300 characters."""
+    text = _NOISE.sub("", str(error)) or type(error).__name__
+    return textwrap.shorten(text, 300, placeholder=" …").rstrip(".")
+
+
+def refuse_settings(settings: Settings, runtime: str, *known: str) -> None:
+    """Refuses what was asked for and the runtime does not know, rather than ignoring it.
+
+    Raises:
+        ModelError: SETTING_UNSUPPORTED.
+    """
+    for name in ("providers", "disable_xnnpack", "graph_optimization", "quantized_engine"):
+        if name not in known and getattr(settings, name):
+            raise ModelError("SETTING_UNSUPPORTED", f"{runtime} has no {name.replace('_', ' ')}")
+
+
+def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:
+    """Compares what is fed with what the model declares, for runtimes that find out too late.
+
+    Raises:
+        ModelError: INPUT_REQUIRED or INPUT_MISMATCH, naming the input.
+    """
+    names = [spec.name for spec in specs]
+    if unknown := [name for name in feeds if name not in names]:
+        raise ModelError("INPUT_MISMATCH", f"the model has no input {unknown[0]!r}, it has {names}")
+    for spec in specs:
+        if spec.name not in feeds:
+            raise ModelError("INPUT_REQUIRED", f"nothing is given for the input {spec.name!r}")
+        array = feeds[spec.name]
+        dtype = "string" if array.dtype.kind in "OSU" else array.dtype.name
+        fits = spec.shape is None or (
+            len(spec.shape) == array.ndim
+            and all(not isinstance(d, int) or d == size for d, size in zip(spec.shape, array.shape))
+        )
+        if not fits or dtype != spec.dtype:
+            declared = "of any rank" if spec.shape is None else list(spec.shape)
+            raise ModelError(
+                "INPUT_MISMATCH",
+                f"the input {spec.name!r} is {spec.dtype} {declared}, "
+                f"given is {dtype} {list(array.shape)}",
+            )
 
 
 class Session(ABC):

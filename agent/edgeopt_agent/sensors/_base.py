@@ -17,7 +17,7 @@ class Quantity(enum.Enum):
     ENERGY_MJ = "energy_mj"  # counted up since an arbitrary moment
     VOLTAGE_MV = "voltage_mv"
     CURRENT_MA = "current_ma"
-    THROTTLE_FLAGS = "throttle_flags"  # zero when nothing throttles now
+    THROTTLE_FLAGS = "throttle_flags"  # zero: nothing throttles; if named "...-sticky": nothing has
     THROTTLE_COUNT = "throttle_count"  # events since boot
 
 
@@ -53,5 +53,5 @@ class Sensor(ABC):
     def read(self) -> list[float]:
         """One value per channel, in order; NaN where a channel could not be read this time."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - many have nothing to close
         """Closes what `discover` opened."""

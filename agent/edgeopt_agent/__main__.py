@@ -1,0 +1,3 @@
+from edgeopt_agent.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""The command line: `edgeopt-agent`. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
+from edgeopt_agent.facts import refuse_reason
+
+_SERVICE_STATE = Path("/var/lib/edgeopt-agent")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeopt", prog_name="edgeopt-agent")
+def cli() -> None:
+    """Execute models on this device and report what they cost."""
+
+
+@cli.command()
+@click.option(
+    "--listen",
+    metavar="ADDRESS",
+    help="unix:PATH, or HOST:PORT together with --insecure; port 0 picks one. "
+    "Default: unix:agent.sock in the state directory.",
+)
+@click.option("--insecure", is_flag=True, help="Allow plain TCP, on a loopback address only.")
+@click.option(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where blobs and work in progress live. Default: /var/lib/edgeopt-agent for the service "
+    "(root), else the XDG state folder.",
+)
+@click.option(
+    "--blob-quota",
+    metavar="MB",
+    type=click.IntRange(min=1),
+    help="The most that models and data may take. Default: half of the disk.",
+)
+@click.option("--reflection", is_flag=True, help="Serve gRPC reflection, for grpcurl.")
+@click.option("--until-stdin-closes", is_flag=True, hidden=True)
+def serve(
+    listen: str | None,
+    state_dir: Path | None,
+    blob_quota: int | None,
+    *,
+    insecure: bool,
+    reflection: bool,
+    until_stdin_closes: bool,
+) -> None:
+    """Serve hosts until stopped. The first line printed is `listening on ADDRESS`."""
+    from edgeopt_agent.server.address import ListenAddress
+    from edgeopt_agent.server.serve import Options, run
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    folder = (state_dir or _default_state_dir()).expanduser().absolute()
+    address = ListenAddress.parse(listen or f"unix:{folder / 'agent.sock'}", insecure=insecure)
+    quota = blob_quota * 2**20 if blob_quota else _half_of_the_disk(folder)
+    run(Options(address, folder, quota, reflection, until_stdin_closes))
+
+
+@cli.command()
+def probe() -> None:
+    """Print what this device is, as JSON: board, CPU, runtimes, sensors."""
+    from google.protobuf import json_format
+
+    from edgeopt_agent.device import DeviceFacts
+
+    device = asyncio.run(DeviceFacts(_default_state_dir()).get())
+    document = json_format.MessageToDict(
+        device, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _default_state_dir() -> Path:
+    if os.geteuid() == 0:
+        return _SERVICE_STATE
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "edgeopt-agent"
+
+
+def _half_of_the_disk(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).total // 2
+
+
+def main() -> None:
+    """Runs the command line; exit codes as in docs/reference/exit-codes.md."""
+    if reason := refuse_reason():
+        sys.exit(_say(reason, 4))
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        sys.exit(_say(error.format_message(), 2))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(_say("interrupted", 130))
+    except (InvalidArgument, FailedPrecondition) as error:
+        sys.exit(_say(error.message, 2))
+    except AgentError as error:
+        sys.exit(_say(error.message, 4))
+    except Exception as error:
+        if os.environ.get("EDGEOPT_DEBUG"):
+            raise
+        sys.exit(
+            _say(
+                f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
+                "(EDGEOPT_DEBUG=1 shows where)",
+                4,
+            )
+        )
+    sys.exit(result if isinstance(result, int) else 0)
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"edgeopt-agent: {message}", err=True)
+    return code

@@ -1,0 +1,259 @@
+"""TensorFlow Lite models, by LiteRT or by the tflite_runtime it grew from."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeopt_agent.errors import Unavailable
+from edgeopt_agent.runtimes import _litert_profiler
+from edgeopt_agent.runtimes._base import (
+    ModelError,
+    OperatorTime,
+    Placement,
+    ProviderRequest,
+    Runtime,
+    RuntimeInfo,
+    Session,
+    Settings,
+    TensorSpec,
+    check_feeds,
+    readable,
+    refuse_settings,
+)
+
+if TYPE_CHECKING:
+    from edgeopt_agent.runtimes._base import Array
+
+try:
+    from ai_edge_litert import interpreter as tflite
+
+    _PACKAGE = "ai-edge-litert"
+except ModuleNotFoundError:
+    from tflite_runtime import interpreter as tflite
+
+    _PACKAGE = "tflite-runtime"
+
+_UNRESOLVED = re.compile(
+    r"unresolved custom op: (?P<custom>\S+?)\.?(?=\s|$)"
+    r"|Didn't find op for builtin opcode '(?P<builtin>\w+)' version '(?P<version>\d+)'"
+    r"|Regular TensorFlow ops are not supported.*\((?P<flex>\w+)\)",
+    re.DOTALL,
+)
+
+
+class TFLite(Runtime):
+    """LiteRT where it is installed, else tflite_runtime: the same interpreter, years older."""
+
+    def __init__(self) -> None:
+        release = version(_PACKAGE)
+        if (
+            _PACKAGE == "tflite-runtime"
+            and _numbers(release) < (2, 18)
+            and _numbers(np.__version__) >= (2,)
+        ):
+            # TensorFlow is built for numpy 2 since 2.18. Older ones import, and fail with the first
+            # model: "_ARRAY_API not found".
+            raise Unavailable(
+                f"tflite-runtime {release} cannot work with numpy {np.__version__}: "
+                "pip install 'edgeopt[tflite-runtime]'"
+            )
+        self.info = RuntimeInfo(_PACKAGE, release, ("XNNPACK", "CPU"))
+
+    def open(self, model: Path, settings: Settings) -> Session:
+        refuse_settings(settings, "TensorFlow Lite", "providers", "disable_xnnpack")
+        return _Session(model, settings)
+
+
+class _Session(Session):
+    def __init__(self, model: Path, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+        self._feeds: Mapping[str, Array] = {}
+        delegates = [_load_delegate(provider) for provider in settings.providers]
+        types = tflite.OpResolverType
+        try:
+            self._interpreter = tflite.Interpreter(
+                model_path=str(model),
+                num_threads=settings.threads,
+                experimental_delegates=delegates,
+                experimental_op_resolver_type=(
+                    types.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    if settings.disable_xnnpack
+                    else types.AUTO
+                ),
+            )
+        except (ValueError, RuntimeError) as error:
+            raise _explain(error, settings) from error
+        self._delegated = _count_delegates(self._interpreter)
+        self._input_details = _named(self._interpreter.get_input_details())
+        self.inputs = [_spec(name, detail) for name, detail in self._input_details.items()]
+
+    def prepare(self, feeds: Mapping[str, Array]) -> None:
+        check_feeds(self.inputs or (), feeds)
+        try:
+            # Before the first allocation: some models cannot be allocated in their declared shape.
+            for name, detail in self._input_details.items():
+                if feeds[name].shape != tuple(detail["shape"]):
+                    self._interpreter.resize_tensor_input(detail["index"], feeds[name].shape)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _explain(error, self._settings, feeds) from error
+        for name, detail in self._input_details.items():
+            self._interpreter.set_tensor(detail["index"], _plain(feeds[name]))
+        self._feeds = feeds
+        self.infer = self._interpreter.invoke
+
+    def outputs(self) -> tuple[dict[str, Array], list[str]]:
+        details = _named(self._interpreter.get_output_details())
+        return {name: self._interpreter.get_tensor(d["index"]) for name, d in details.items()}, []
+
+    def placement(self) -> Placement:
+        wanted = [Path(provider.name).name for provider in self._settings.providers]
+        requested = ", ".join(wanted) or ("CPU" if self._settings.disable_xnnpack else "")
+        share, partitions = _delegated(self._interpreter)
+        if share is None:
+            return Placement(requested)
+        # External delegates take their part when the model is opened, XNNPACK when it is allocated.
+        fallback = ""
+        if wanted and not self._delegated:
+            fallback = f"{requested} took no operator of this model"
+        elif not wanted and not share and not self._settings.disable_xnnpack:
+            fallback = "XNNPACK took no operator of this model: the built-in kernels execute it"
+        actual = "CPU"
+        if share:
+            actual = ", ".join(wanted) if self._delegated else "XNNPACK"
+        return Placement(requested, actual, share, partitions, fallback=fallback)
+
+    def profile(self, inferences: int) -> list[OperatorTime]:
+        if _PACKAGE != "ai-edge-litert":
+            raise Unavailable("tflite-runtime has no per-operator profiler; ai-edge-litert has")
+        if self._settings.providers:
+            raise Unavailable("LiteRT's profiler does not know external delegates")
+        return _litert_profiler.profile(
+            self._model,
+            {detail["name"]: self._feeds[name] for name, detail in self._input_details.items()},
+            inferences,
+            threads=self._settings.threads,
+            xnnpack=not self._settings.disable_xnnpack,
+        )
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+
+
+def _load_delegate(provider: ProviderRequest) -> Any:
+    try:
+        # LiteRT's own loader leaves a half-made object behind whose finalizer complains.
+        library = ctypes.PyDLL(provider.name)
+        _ = library.tflite_plugin_create_delegate, library.tflite_plugin_destroy_delegate
+        return tflite.load_delegate(provider.name, dict(provider.options))
+    except OSError as error:
+        message = f"the delegate {provider.name} cannot be loaded: {readable(error)}"
+    except AttributeError:
+        message = (
+            f"{provider.name} is no TensorFlow Lite delegate: it has no tflite_plugin functions"
+        )
+    except ValueError as error:
+        message = f"the delegate {provider.name} does not work here: {readable(error)}"
+    raise ModelError("PROVIDER_UNAVAILABLE", message)
+
+
+def _explain(
+    error: Exception, settings: Settings, feeds: Mapping[str, Array] | None = None
+) -> ModelError:
+    """What an interpreter's exception means for the user; `feeds` where it was allocating."""
+    if found := _UNRESOLVED.search(str(error)):
+        name = found["custom"] or found["flex"] or f"{found['builtin']} version {found['version']}"
+        message = f"this {_PACKAGE} does not have the operator {name}"
+        if settings.disable_xnnpack and found["custom"]:
+            message += "; XNNPACK, which is switched off, may have it"
+        return ModelError("UNSUPPORTED_OPERATOR", message)
+    if "delegate" in str(error).lower() and settings.providers:
+        names = ", ".join(provider.name for provider in settings.providers)
+        return ModelError("PROVIDER_UNAVAILABLE", f"the delegate {names} failed: {readable(error)}")
+    if feeds:
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+        return ModelError("INPUT_MISMATCH", f"the model does not take {shapes}: {readable(error)}")
+    return ModelError("MODEL_INVALID", f"this is no TensorFlow Lite model: {readable(error)}")
+
+
+def _named(details: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Tensors by name; a name that is empty or there twice gets its position."""
+    named: dict[str, dict[str, Any]] = {}
+    for position, detail in enumerate(details):
+        name = detail["name"]
+        named[name if name and name not in named else f"{name}#{position}"] = detail
+    return named
+
+
+def _spec(name: str, detail: dict[str, Any]) -> TensorSpec:
+    dtype = np.dtype(detail["dtype"])
+    # Without open dimensions some files leave the signature out.
+    shape = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    return TensorSpec(
+        name,
+        tuple(None if size < 0 else int(size) for size in shape),
+        "string" if dtype.kind in "OSU" else dtype.name,
+    )
+
+
+def _plain(array: Array) -> Array:
+    """Strings as LiteRT takes them: bytes."""
+    if array.dtype.kind in "OU":
+        encoded = [text.encode() if isinstance(text, str) else text for text in array.flat]
+        return np.array(encoded, dtype=np.bytes_).reshape(array.shape)
+    return array
+
+
+def _count_delegates(interpreter: Any) -> int:
+    try:
+        return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+    except (AttributeError, TypeError, KeyError, ValueError):
+        return 0
+
+
+def _delegated(interpreter: Any) -> tuple[float | None, int | None]:
+    """The share of the main subgraph's operators that delegates execute, and in how many pieces.
+
+    The interpreter keeps the operators that a delegate replaced and appends a DELEGATE per piece.
+    """
+    try:
+        ops = [
+            (op["op_name"], {int(t) for t in op["inputs"] if t >= 0}, set(map(int, op["outputs"])))
+            for op in interpreter._get_ops_details()
+        ]
+    except (AttributeError, TypeError, KeyError, ValueError):
+        # A private interface: not knowing is an answer.
+        return None, None
+    originals = [(inputs, outputs) for name, inputs, outputs in ops if name != "DELEGATE"]
+    pieces = [(inputs, outputs) for name, inputs, outputs in ops if name == "DELEGATE"]
+    results = {int(detail["index"]) for detail in interpreter.get_output_details()}
+    taken = set[int]().union(*(_replaced(originals, *piece, results) for piece in pieces))
+    return (len(taken) / len(originals) if originals else None), len(pieces)
+
+
+def _replaced(
+    ops: Sequence[tuple[set[int], set[int]]], given: set[int], made: set[int], results: set[int]
+) -> set[int]:
+    """The operators that fit into a piece with these inputs and outputs (tensor indices).
+
+    They read nothing but the piece's inputs and each other, and whatever of theirs is read outside
+    is an output of the piece. Walking back from the outputs alone would miss the ends of a graph
+    that only write variables.
+    """
+    inside = {i for i, (ins, outs) in enumerate(ops) if (ins or outs) and not outs & given}
+    while True:
+        at_hand = given.union(*(ops[i][1] for i in inside))
+        read_outside = results.union(*(ins for i, (ins, _) in enumerate(ops) if i not in inside))
+        fit = {i for i in inside if ops[i][0] <= at_hand and not (ops[i][1] - made) & read_outside}
+        if fit == inside:
+            return inside
+        inside = fit

@@ -1,0 +1,96 @@
+"""The sensors this agent knows. A new one is a module beside these and a line here.
+
+A third party registers a `Sensor` class through the entry point group `edgeopt.sensors`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from edgeopt_agent.errors import Unavailable
+from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
+
+__all__ = ["Channel", "Found", "Quantity", "Sensor", "discover", "names"]
+
+_BUILT_IN = {
+    "battery": "edgeopt_agent.sensors._battery:Battery",
+    "clock": "edgeopt_agent.sensors._clock:Clock",
+    "hwmon-power": "edgeopt_agent.sensors._hwmon_power:HwmonPower",
+    "rapl": "edgeopt_agent.sensors._rapl:Rapl",
+    "rpi-throttle": "edgeopt_agent.sensors._rpi_throttle:RaspberryPiThrottle",
+    "thermal": "edgeopt_agent.sensors._thermal:Thermal",
+    "throttle": "edgeopt_agent.sensors._throttle:Throttle",
+}
+_GROUP = "edgeopt.sensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sensor that works here, or why it does not."""
+
+    name: str
+    sensor: Sensor | None
+    # Empty when the sensor works.
+    unavailable_reason: str = ""
+
+    def close(self) -> None:
+        if self.sensor:
+            self.sensor.close()
+
+
+def names() -> list[str]:
+    """Every sensor's name, the built-in ones first, whether it works here or not."""
+    return [*_BUILT_IN, *sorted(entry_points(group=_GROUP).names - _BUILT_IN.keys())]
+
+
+def discover(root: Path = Path("/")) -> list[Found]:
+    """Looks for every sensor below `root` and reads each once; never raises. The caller closes.
+
+    A channel's name is unique within the device: a sensor that brings a taken one is unavailable.
+    """
+    found: list[Found] = []
+    for name in names():
+        taken = {channel.name for one in found if one.sensor for channel in one.sensor.channels}
+        try:
+            found.append(Found(name, _working(name, root, taken)))
+        except Unavailable as reason:
+            found.append(Found(name, None, str(reason)))
+        except Exception as error:  # noqa: BLE001 - a third party's sensor may raise anything
+            found.append(Found(name, None, f"{type(error).__name__}: {error}"))
+    return found
+
+
+def _working(name: str, root: Path, taken: set[str]) -> Sensor:
+    sensor = _load(name).discover(root)
+    try:
+        fault = _fault([channel.name for channel in sensor.channels], sensor.read(), taken)
+    except BaseException:
+        sensor.close()
+        raise
+    if fault:
+        sensor.close()
+        raise Unavailable(fault)
+    return sensor
+
+
+def _fault(channels: list[str], values: list[float], taken: set[str]) -> str:
+    if len(values) != len(channels):
+        return f"it has {len(channels)} channels but gave {len(values)} values"
+    if all(math.isnan(value) for value in values):
+        return f"no value from any channel: {', '.join(channels) or 'it has none'}"
+    if clash := taken.intersection(channels):
+        return f"another sensor has a channel of this name: {', '.join(sorted(clash))}"
+    if len({*channels}) < len(channels):
+        return f"two of its channels have one name: {', '.join(channels)}"
+    return ""
+
+
+def _load(name: str) -> type[Sensor]:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+    return entry_points(group=_GROUP)[name].load()  # type: ignore[no-any-return]

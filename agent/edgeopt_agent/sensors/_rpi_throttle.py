@@ -1,0 +1,113 @@
+"""Throttling as the Raspberry Pi's firmware tells it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from edgeopt_agent.errors import Unavailable
+from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
+from edgeopt_agent.sensors._sysfs import KeptFile, Search
+
+_FLAGS = Quantity.THROTTLE_FLAGS
+_SYSFS = "soc*/soc*:firmware/get_throttled"
+_COMMANDS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
+_NOW = 0xF
+_STICKY_SHIFT = 16
+_TIMEOUT_S = 2.0
+
+
+class RaspberryPiThrottle(Sensor):
+    """The firmware's flags: what holds now, and what has held.
+
+    Bits of both channels: 0 under-voltage, 1 clock capped, 2 throttled, 3 soft temperature limit
+    (raspberrypi/documentation, vcgencmd). "throttled" are the firmware's bits 0-3, which fade over
+    about 3 s; "throttled-sticky" its bits 16-19, so that a bit which is new there after a run tells
+    of throttling between two readings.
+
+    The kernel's file is preferred, being a read of 2 µs; it repeats what the kernel polled at most
+    2 s ago, and that polling clears its sticky bits. `vcgencmd` asks the firmware itself, where
+    sticky means since boot, but is a process of several ms: not more than once a second.
+    """
+
+    channels = (Channel("throttled", _FLAGS), Channel("throttled-sticky", _FLAGS))
+
+    def __init__(self, source: KeptFile | Command, min_interval_ns: int) -> None:
+        self._source = source
+        self.min_interval_ns = min_interval_ns
+
+    @classmethod
+    def discover(cls, root: Path) -> RaspberryPiThrottle:
+        search = Search()
+        for path in (root / "sys/devices/platform").glob(_SYSFS):
+            search.add("throttled", _FLAGS, path, open_file=_Hexadecimal)
+        for file in search.found.values():
+            return cls(file, 100_000_000)
+        for path in (root / name for name in _COMMANDS):
+            if os.access(path, os.X_OK):
+                return cls(Command(path), 1_000_000_000)
+        nothing = "no Raspberry Pi firmware: neither its file get_throttled nor vcgencmd"
+        raise search.refusal or Unavailable(nothing)
+
+    def read(self) -> list[float]:
+        flags = self._source.read_number()
+        if math.isnan(flags):
+            return [math.nan, math.nan]
+        return [float(int(flags) & _NOW), float(int(flags) >> _STICKY_SHIFT & _NOW)]
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class _Hexadecimal(KeptFile):
+    """Without 0x in front, as drivers/firmware/raspberrypi.c prints it."""
+
+    def parse(self, content: bytes) -> float:
+        return float(int(content, 16))
+
+
+class Command:
+    """`vcgencmd get_throttled`."""
+
+    def __init__(self, path: Path) -> None:
+        """Asks once.
+
+        Raises:
+            Unavailable: with what the command said instead of an answer.
+        """
+        self._path = path
+        answer = self._ask()
+        if math.isnan(parse(answer)):
+            raise Unavailable(
+                f"{path} get_throttled: {answer.partition(chr(10))[0] or 'no answer'}; the agent's "
+                "user must be in the group of /dev/vcio, usually video"
+            )
+
+    def read_number(self) -> float:
+        return parse(self._ask())
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _ask(self) -> str:
+        try:
+            answer = subprocess.run(
+                [self._path, "get_throttled"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            return str(error)
+        return answer.stdout.decode("utf-8", "replace").strip()
+
+
+def parse(answer: str) -> float:
+    """The flags in "throttled=0x50005"; NaN in anything else."""
+    flags = re.fullmatch(r"throttled=0x([0-9a-fA-F]{1,8})", answer.strip())
+    return float(int(flags[1], 16)) if flags else math.nan

@@ -1,0 +1,1 @@
+"""The agent's gRPC services. Each translates: requests to calls, exceptions to statuses."""

@@ -1,0 +1,102 @@
+"""BlobService: content-addressed uploads that resume, and downloads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from edgeopt.agent.v1 import blob_pb2, blob_pb2_grpc
+from edgeopt_agent.blobs import BlobStore, Digest
+from edgeopt_agent.errors import InvalidArgument
+from edgeopt_agent.server import validate
+from edgeopt_agent.server.status import streaming, unary
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class BlobService(blob_pb2_grpc.BlobServiceServicer):
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @unary
+    async def FindMissingBlobs(  # noqa: N802
+        self, request: blob_pb2.FindMissingBlobsRequest, _: Context
+    ) -> blob_pb2.FindMissingBlobsResponse:
+        response = blob_pb2.FindMissingBlobsResponse()
+        for asked in request.digests:
+            digest = _digest(asked)
+            if not self._blobs.has(digest):
+                response.missing.add(
+                    digest=asked, committed_size_bytes=self._blobs.committed_bytes(digest)
+                )
+        return response
+
+    @unary
+    async def WriteBlob(  # noqa: N802
+        self, requests: AsyncIterator[blob_pb2.WriteBlobRequest], _: Context
+    ) -> blob_pb2.WriteBlobResponse:
+        first = await anext(aiter(requests), None)
+        if first is None:
+            raise InvalidArgument(
+                "INVALID_FIELD", "the first message must name a digest", field="digest"
+            )
+        digest = _digest(first.digest)
+        # A second client that sends the same blob waits, and then finds it there.
+        async with self._writing[digest.sha256]:
+            if self._blobs.has(digest):
+                return blob_pb2.WriteBlobResponse(committed_size_bytes=digest.size_bytes)
+            writer = self._blobs.write(digest, first.write_offset)
+            writing = asyncio.create_task(asyncio.to_thread(writer.write, first.data))
+            try:
+                # While one piece is hashed and written, the next one arrives.
+                async for request in requests:
+                    await writing
+                    writing = asyncio.create_task(asyncio.to_thread(writer.write, request.data))
+                await writing
+                committed = await asyncio.to_thread(writer.finish)
+            finally:
+                # A client that went away leaves a piece under way; it still counts.
+                await asyncio.wait([writing])
+                writer.close()
+        return blob_pb2.WriteBlobResponse(committed_size_bytes=committed)
+
+    @streaming
+    async def ReadBlob(  # noqa: N802
+        self, request: blob_pb2.ReadBlobRequest, _: Context
+    ) -> AsyncIterator[blob_pb2.ReadBlobResponse]:
+        for data in self._blobs.read(_digest(request.digest), request.read_offset):
+            yield blob_pb2.ReadBlobResponse(data=data)
+
+    @unary
+    async def ListBlobs(  # noqa: N802
+        self, request: blob_pb2.ListBlobsRequest, _: Context
+    ) -> blob_pb2.ListBlobsResponse:
+        size, offset = validate.page(request.page_size, request.page_token)
+        stored = self._blobs.list()
+        response = blob_pb2.ListBlobsResponse()
+        for blob in stored[offset : offset + size]:
+            response.blobs.add(
+                digest=blob_pb2.Digest(
+                    sha256=blob.digest.sha256, size_bytes=blob.digest.size_bytes
+                ),
+                last_used_unix_s=int(blob.last_used_s),
+            )
+        if offset + size < len(stored):
+            response.next_page_token = str(offset + size)
+        return response
+
+    @unary
+    async def DeleteBlob(  # noqa: N802
+        self, request: blob_pb2.DeleteBlobRequest, _: Context
+    ) -> blob_pb2.DeleteBlobResponse:
+        self._blobs.delete(_digest(request.digest))
+        return blob_pb2.DeleteBlobResponse()
+
+
+def _digest(message: blob_pb2.Digest) -> Digest:
+    return Digest(message.sha256, message.size_bytes)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent.errors import Unavailable
+from edgeopt_agent.worker.events import EventWriter
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m edgeopt_agent.worker")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--events", type=int, required=True, help="descriptor to write events to")
+    parser.add_argument("--launch", type=int, required=True)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--outputs", action="store_true")
+    arguments = parser.parse_args()
+    _expendable()
+    # What a runtime prints must not look like an event, nor fill a pipe that nobody reads.
+    os.dup2(2, 1)
+    emit = EventWriter(arguments.events, arguments.launch)
+    benchmark = benchmark_pb2.Benchmark.FromString(sys.stdin.buffer.read())
+    try:
+        from edgeopt_agent.runtimes import ModelError
+        from edgeopt_agent.worker.launch import Launch
+    except ImportError as error:
+        emit.fail(
+            "RUNTIME_UNAVAILABLE", f"this device lacks numpy, which every runtime needs: {error}"
+        )
+        return 1
+    launch = Launch(benchmark, arguments.folder, emit)
+    try:
+        if arguments.profile:
+            launch.profile()
+        else:
+            launch.measure(keep_outputs=arguments.outputs)
+    except ModelError as error:
+        emit.fail(error.reason, str(error))
+        return 1
+    except Unavailable as error:
+        emit.fail("RUNTIME_UNAVAILABLE", f"{benchmark.subjects[0].runtime}: {error}")
+        return 1
+    except MemoryError:
+        emit.fail("OUT_OF_MEMORY", "the worker could not get the memory this model asks for")
+        return 1
+    sys.stdout.flush()
+    # Skip the destructors of runtimes: some crash in them, long after the result was sent.
+    os._exit(0)
+
+
+def _expendable() -> None:
+    """Dies with its agent, and is the first to go when memory runs out."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""What a launch does, step by step: load, first inference, warm-up, timed blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent import runtimes
+from edgeopt_agent.errors import Unavailable
+from edgeopt_agent.worker import inputs, memory, timing
+from edgeopt_agent.worker.state import StateReader
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Feeds = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+
+Event = benchmark_pb2.BenchmarkEvent
+Emit = Callable[[Event], None]
+Phase = benchmark_pb2.Progress.Phase
+
+# A sample buffer stops here: 40 MB, and 50 s of the fastest model seen.
+_MAX_SAMPLES = 5_000_000
+_PROGRESS_NS = 1_000_000_000
+_PROFILE_INFERENCES = 20
+
+
+class Launch:
+    """One subject in this process.
+
+    `folder` holds the model's files below `model` and, where the user gave inputs, `inputs.npz`.
+    """
+
+    def __init__(self, benchmark: benchmark_pb2.Benchmark, folder: Path, emit: Emit) -> None:
+        self._plan = benchmark.plan
+        self._subject = benchmark.subjects[0]
+        self._folder = folder
+        self._emit = emit
+
+    def measure(self, *, keep_outputs: bool) -> None:
+        """Times this launch and reports it; writes `outputs.npz` into the folder when asked to."""
+        self._progress(benchmark_pb2.Progress.PHASE_LOADING)
+        runtime = runtimes.load(self._subject.runtime)
+        memory.reset_peak()
+        runtime_rss = memory.read()["VmRSS"]
+        session, feeds, load_ns = self._load(runtime, self._settings())
+        # What the collector would do, it would do in the middle of a block.
+        gc.collect()
+        gc.disable()
+        with _inference():
+            first_ns = timing.time_once(session.infer)
+        self._emit(Event(execution=self._execution(runtime, session, feeds)))
+        if keep_outputs:
+            self._keep_outputs(session)
+
+        warmup = self._warm_up(session.infer)
+        overhead_ns = timing.harness_overhead_ns()
+        warm_peak = memory.read()["VmHWM"]
+        samples, timed_ns = self._timed(session.infer)
+
+        end = memory.read()
+        peak = max(warm_peak, end["VmHWM"] - samples.itemsize * len(samples))
+        self._emit(
+            Event(
+                result=benchmark_pb2.LaunchResult(
+                    load_ns=load_ns,
+                    first_inference_ns=first_ns,
+                    warmup_inferences=warmup,
+                    harness_overhead_ns=overhead_ns,
+                    timed_ns=timed_ns,
+                    memory=benchmark_pb2.MemoryReading(
+                        peak_rss_bytes=peak,
+                        runtime_rss_bytes=runtime_rss,
+                        model_rss_bytes=max(0, peak - runtime_rss),
+                        anonymous_bytes=end["RssAnon"],
+                        file_bytes=end["RssFile"],
+                    ),
+                )
+            )
+        )
+
+    def profile(self) -> None:
+        """A short pass of its own, because profiling slows what it profiles."""
+        self._progress(benchmark_pb2.Progress.PHASE_PROFILING)
+        runtime = runtimes.load(self._subject.runtime)
+        profile = benchmark_pb2.Profile(inferences=_PROFILE_INFERENCES)
+        session, _, _ = self._load(runtime, self._settings(profile_dir=self._folder))
+        try:
+            for operator in session.profile(_PROFILE_INFERENCES):
+                profile.operators.add(
+                    name=operator.name,
+                    type=operator.type,
+                    duration_ns=operator.duration_ns,
+                    calls=operator.calls,
+                    provider=operator.provider,
+                )
+        except Unavailable as reason:
+            profile.unavailable_reason = str(reason)
+        self._emit(Event(profile=profile))
+
+    def _settings(self, profile_dir: Path | None = None) -> runtimes.Settings:
+        return runtimes.Settings(
+            threads=self._subject.threads,
+            providers=[
+                runtimes.ProviderRequest(p.name, dict(p.options)) for p in self._subject.providers
+            ],
+            disable_xnnpack=self._subject.disable_xnnpack,
+            graph_optimization=self._subject.graph_optimization,
+            quantized_engine=self._subject.quantized_engine,
+            profile_dir=profile_dir,
+        )
+
+    def _load(
+        self, runtime: runtimes.Runtime, settings: runtimes.Settings
+    ) -> tuple[runtimes.Session, Feeds, int]:
+        """Opens and prepares the model; the time in between, spent on making inputs, is not load."""
+        before = time.perf_counter_ns()
+        session = runtime.open(self._folder / "model" / self._subject.files[0].name, settings)
+        opened = time.perf_counter_ns()
+        source = self._subject.inputs
+        file = self._folder / "inputs.npz" if source.HasField("file") else None
+        feeds = inputs.make_feeds(session.inputs, source, file)
+        made = time.perf_counter_ns()
+        session.prepare(feeds)
+        return session, feeds, opened - before + time.perf_counter_ns() - made
+
+    def _warm_up(self, infer: Callable[[], object]) -> int:
+        phase = benchmark_pb2.Progress.PHASE_WARMING_UP
+        self._progress(phase)
+        samples = array("q")
+        spent = 0
+        while not _done(spent, len(samples), self._warmup_goal):
+            duration = min(_PROGRESS_NS, self._plan.warmup_duration_ns - spent)
+            with _inference():
+                spent += timing.time_block(infer, samples, duration, 1)
+            self._progress(phase, len(samples), _fraction(spent, len(samples), self._warmup_goal))
+        return len(samples)
+
+    def _timed(self, infer: Callable[[], object]) -> tuple[array[int], int]:
+        """Times blocks until the plan is met; reports samples afterwards, in one go."""
+        phase = benchmark_pb2.Progress.PHASE_MEASURING
+        self._progress(phase)
+        goal = (self._plan.duration_ns, self._plan.inferences)
+        state = StateReader()
+        readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
+        samples = array("q")
+        blocks: list[tuple[int, int]] = []  # start time, index of the first sample
+        timed = reported = 0
+        while not _done(timed, len(samples), goal) and len(samples) < _MAX_SAMPLES:
+            blocks.append((time.perf_counter_ns(), len(samples)))
+            with _inference():
+                timed += timing.time_block(
+                    infer, samples, self._plan.block_duration_ns, self._plan.block_inferences
+                )
+            readings.append(state.read(benchmark_pb2.StateReading.MOMENT_BETWEEN_BLOCKS))
+            if timed - reported > _PROGRESS_NS:
+                reported = timed
+                self._progress(phase, len(samples), _fraction(timed, len(samples), goal))
+        readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
+        ends = [first for _, first in blocks[1:]] + [len(samples)]
+        for index, ((start, first), last) in enumerate(zip(blocks, ends, strict=True)):
+            block = benchmark_pb2.Samples(block=index, start_time_ns=start)
+            block.latency_ns.extend(samples[first:last])
+            self._emit(Event(samples=block))
+        for reading in readings:
+            self._emit(Event(state=reading))
+        return samples, timed
+
+    @property
+    def _warmup_goal(self) -> tuple[int, int]:
+        return self._plan.warmup_duration_ns, self._plan.warmup_inferences
+
+    def _execution(
+        self, runtime: runtimes.Runtime, session: runtimes.Session, feeds: Feeds
+    ) -> benchmark_pb2.Execution:
+        placement = session.placement()
+        execution = benchmark_pb2.Execution(
+            implementation=runtime.info.implementation,
+            version=runtime.info.version,
+            threads=self._subject.threads,
+            requested_provider=placement.requested_provider,
+            actual_provider=placement.actual_provider,
+            delegated_share=placement.delegated_share,
+            partitions=placement.partitions,
+            quantized_engine=placement.quantized_engine,
+        )
+        for name, array_ in feeds.items():
+            dtype = "string" if array_.dtype.kind in "SUO" else array_.dtype.name
+            execution.inputs.add(name=name, dimensions=array_.shape, dtype=dtype)
+        if placement.fallback:
+            self._emit(
+                Event(warning=benchmark_pb2.Warning(code="FALLBACK", message=placement.fallback))
+            )
+        return execution
+
+    def _keep_outputs(self, session: runtimes.Session) -> None:
+        import numpy as np
+
+        tensors, left_out = session.outputs()
+        with (self._folder / "outputs.npz").open("wb") as file:
+            np.savez(file, **tensors)  # type: ignore[arg-type]
+        # The agent names the file by its digest once this launch is over.
+        self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
+
+    def _progress(self, phase: Phase.ValueType, inferences: int = 0, fraction: float = 0.0) -> None:
+        self._emit(
+            Event(
+                progress=benchmark_pb2.Progress(
+                    phase=phase, inferences=inferences, fraction=fraction
+                )
+            )
+        )
+
+
+@contextlib.contextmanager
+def _inference() -> Iterator[None]:
+    """Passes a runtime's own reason on when it fails while executing."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise runtimes.ModelError("INFERENCE_FAILED", f"the runtime failed: {text}") from error
+
+
+def _done(spent_ns: int, count: int, goal: tuple[int, int]) -> bool:
+    return spent_ns >= goal[0] and count >= goal[1]
+
+
+def _fraction(spent_ns: int, count: int, goal: tuple[int, int]) -> float:
+    parts = [done / wanted for done, wanted in zip((spent_ns, count), goal, strict=True) if wanted]
+    return min(1.0, *parts) if parts else 1.0

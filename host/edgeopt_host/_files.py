@@ -1,0 +1,83 @@
+"""Files of the user that two processes may want at once, or that must never be half written."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder, and what is missing above it, readable by its owner alone.
+
+    A folder that exists keeps its mode.
+
+    Raises:
+        OSError: when it cannot be made, or is no folder.
+    """
+    if not folder.is_dir():
+        if folder.parent != folder:
+            make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a lock on a folder; waits for a process that has it."""
+    # The folder itself is the lock: no lock file stays behind.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old text or the new one, never a part.
+
+    A link is followed and an existing file keeps its mode. What is no regular file (a pipe, a
+    terminal) is written straight through.
+
+    Raises:
+        OSError: when it cannot be written; the old file is then untouched.
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG | (0o666 & ~_umask())
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "Is a directory", str(path))
+    if not stat.S_ISREG(mode):
+        path.write_text(text, encoding="utf-8")
+        return
+    with tempfile.NamedTemporaryFile(
+        "w",
+        encoding="utf-8",
+        newline="",
+        dir=path.parent,
+        prefix=f".{path.name[:64]}.",
+        delete=False,
+    ) as file:
+        part = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            part.chmod(stat.S_IMODE(mode))
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    # The only portable way to read it is to set it.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask

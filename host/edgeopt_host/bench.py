@@ -1,0 +1,106 @@
+"""The bench as a Python program uses it: what the command line does, without the printing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from edgeopt_host import npz
+from edgeopt_host.inventory import Inventory
+from edgeopt_host.modelfile import ModelFile
+from edgeopt_host.observer import Observer
+from edgeopt_host.plan import Execution, Inputs, Plan
+from edgeopt_host.push import Request, push
+from edgeopt_host.run import Run
+from edgeopt_host.store import RunStore
+
+Path_ = str | Path
+
+
+class Bench:
+    """Your devices and your results: the inventory and the store that the command line uses."""
+
+    def __init__(self) -> None:
+        self.inventory = Inventory.load()
+
+    def push(
+        self,
+        models: Path_ | Iterable[Path_],
+        *,
+        devices: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        plan: Plan | None = None,
+        execution: Execution | None = None,
+        inputs: Inputs | None = None,
+        profile: bool = False,
+        energy: bool = False,
+        outputs: Path_ | None = None,
+        labels: Mapping[str, str] | None = None,
+        observer: Observer | None = None,
+    ) -> list[Run]:
+        """Uploads models to devices, runs them there, stores and returns what it cost.
+
+        Args:
+            models: files of TFLite, ONNX or PyTorch mobile models.
+            devices: names from the inventory; `local` is always there, and the default.
+            tags: all devices with one of these tags as well.
+            plan: how long to measure; the default takes about 10 s per model and device.
+            execution: runtime, threads, providers.
+            inputs: what to feed; by default made from the model's signature.
+            profile: add a pass that tells the time per operator.
+            energy: ask for energy per inference.
+            outputs: a file (.npz) for the outputs of one inference.
+            labels: kept with the run, to find it again.
+            observer: told what happens meanwhile.
+
+        Returns:
+            One run per device and model. One that failed has `error` set; others go on.
+
+        Raises:
+            UsageError: for an unknown device, an unreadable path, options that do not fit.
+            ModelFileError: for a file that is no model.
+        """
+        paths = [models] if isinstance(models, (str, Path)) else list(models)
+        chosen = self.inventory.select(list(devices), list(tags)) if devices or tags else None
+        request = Request(
+            plan=plan or Plan(),
+            execution=execution or Execution(),
+            inputs=inputs or Inputs(),
+            profile=profile,
+            energy=energy,
+            outputs=Path(outputs) if outputs is not None else None,
+            labels=dict(labels or {}),
+            command=shlex.join(sys.argv),
+        )
+        watcher = observer or Observer()
+        if request.inputs.file is not None:
+            npz.check(request.inputs.file)
+        files = [ModelFile.open(Path(path), request.execution.runtime) for path in paths]
+        for file in files:
+            if file.note is not None:
+                watcher.notice(file.note)
+        with RunStore.open() as store:
+            return push(files, chosen or [self.inventory.get("local")], request, watcher, store.add)
+
+    def runs(
+        self,
+        *,
+        device: str | None = None,
+        model: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[Run]:
+        """Stored runs, newest first, without their samples."""
+        with RunStore.open() as store:
+            return store.list(device=device, model=model, labels=dict(labels or {}), limit=limit)
+
+    def run(self, run_id: str) -> Run:
+        """A stored run with everything it was computed from; the beginning of its id will do.
+
+        Raises:
+            UsageError: when no run or several begin so.
+        """
+        with RunStore.open() as store:
+            return store.get(run_id, samples=True)

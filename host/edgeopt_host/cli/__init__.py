@@ -1,0 +1,85 @@
+"""The command line: `edgeopt-host`. The only place that prints and exits."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from edgeopt_host.errors import EdgeoptError
+
+# Command → module; imported when called, so that --help stays quick.
+_COMMANDS = {
+    "device": "edgeopt_host.cli.device:device",
+    "push": "edgeopt_host.cli.push:push",
+    "runs": "edgeopt_host.cli.runs:runs",
+}
+_HELP = {
+    "device": "The devices of your bench: add, list, info, tag, remove.",
+    "push": "Upload a model to devices, run it there, report what it cost.",
+    "runs": "Stored runs: list, show, export, delete.",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_HELP.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edgeopt", prog_name="edgeopt-host")
+def cli() -> None:
+    """Measure models on the edge devices you own, and decide whether they may ship."""
+
+
+def main() -> None:
+    """Runs the command line and maps every way it can end to a documented exit code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    if sys.platform == "win32":
+        return _say("edgeopt-host runs on Linux and macOS; on Windows, use it inside WSL 2.", 4)
+    try:
+        result = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        return _say(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    except EdgeoptError as error:
+        return _say(error.message, error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("EDGEOPT_DEBUG"):
+            raise
+        return _say(
+            f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
+            "(EDGEOPT_DEBUG=1 shows where)",
+            4,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _say(message: str, code: int) -> int:
+    click.echo(f"edgeopt-host: {message}", err=True)
+    return code

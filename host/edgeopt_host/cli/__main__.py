@@ -1,0 +1,3 @@
+from edgeopt_host.cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""What the commands that show something share: formats, filters, and how text gets out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgeopt_host.errors import UsageError
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# Where an output's encoding lacks a sign.
+_SPELLED = {"µ": "u", "±": "+-", "…": "...", "°": " deg "}
+
+
+def format_option(*formats: str, default: str = "table") -> Callable[[_Command], _Command]:
+    """`--format`, as the argument `format_`."""
+    choice = click.Choice(formats or ("table", "json"))
+    return click.option("--format", "format_", type=choice, default=default, show_default=True)
+
+
+def filter_options(command: _Command) -> _Command:
+    """`--device`, `--model` and `--label`: which stored runs are meant."""
+    for option in (
+        click.option(
+            "--label",
+            "labels",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_pairs,
+            help="With this label.",
+        ),
+        click.option("--model", metavar="NAME|SHA256", help="Of the model of this name or digest."),
+        click.option("--device", metavar="NAME", help="On this device."),
+    ):
+        command = option(command)
+    return command
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    for value in values:
+        if value.partition("=")[0] in {"", value}:
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE", ctx, param)
+    return dict(value.split("=", 1) for value in values)
+
+
+def show(text: str) -> None:
+    """Writes a result to stdout, whatever its encoding can hold."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for sign, spelled in _SPELLED.items():
+            text = text.replace(sign, spelled)
+        text = text.encode(encoding, "replace").decode(encoding)
+    click.echo(text, nl=False)
+
+
+def note(text: str) -> None:
+    """Writes one line beside the result, to stderr."""
+    click.echo(text, err=True)
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a result to a file: whole, or not at all.
+
+    Raises:
+        UsageError: when it cannot be written.
+    """
+    from edgeopt_host import _files
+
+    try:
+        _files.write_whole(path, text)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks on a terminal.
+
+    Raises:
+        UsageError: without a terminal to ask on.
+        click.Abort: when the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Without a terminal to ask on, --yes is needed.")
+    click.confirm(question, abort=True, err=True)
+
+
+def counted(items: Sequence[object], what: str) -> str:
+    """A count and its noun: "1 run", "3 runs"."""
+    return f"{len(items)} {what}{'' if len(items) == 1 else 's'}"

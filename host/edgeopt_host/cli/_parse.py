@@ -1,0 +1,83 @@
+"""Option values with a structure of their own: `--dim`, `--shape`, `--input-range`, …"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from edgeopt_host.plan import InputRange, InputShape, Provider
+
+
+class _Structured(click.ParamType):
+    """A value of the form that `name` shows; `parse` raises ValueError when it has another."""
+
+    def parse(self, value: str) -> Any:
+        raise NotImplementedError
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+
+
+class KeyValue(_Structured):
+    name = "KEY=VALUE"
+
+    def parse(self, value: str) -> tuple[str, str]:
+        key, separator, rest = value.partition("=")
+        if not (key and separator):
+            raise ValueError
+        return key, rest
+
+
+class Dimension(_Structured):
+    name = "SYMBOL=SIZE"
+
+    def parse(self, value: str) -> tuple[str, int]:
+        symbol, _, size = value.rpartition("=")
+        if not symbol or int(size) < 0:
+            raise ValueError
+        return symbol, int(size)
+
+
+class ShapeOption(_Structured):
+    # An input's name may hold colons and equal signs, so this is read from the right.
+    name = "NAME=1,3,224,224[:DTYPE]"
+
+    def parse(self, value: str) -> InputShape:
+        name, _, rest = value.rpartition("=")
+        sizes, _, dtype = rest.partition(":")
+        if not name:
+            raise ValueError
+        dimensions = tuple(int(size) for size in sizes.split(",")) if sizes else ()
+        if any(size < 0 for size in dimensions):
+            raise ValueError
+        return InputShape(name, dimensions, dtype or None)
+
+
+class RangeOption(_Structured):
+    name = "[NAME=]LOW:HIGH"
+
+    def parse(self, value: str) -> InputRange:
+        name, _, rest = value.rpartition("=")
+        low, separator, high = rest.partition(":")
+        ends = float(low), float(high)
+        if not separator or not all(map(math.isfinite, ends)) or ends[0] > ends[1]:
+            raise ValueError
+        return InputRange(*ends, name or None)
+
+
+class DelegateOption(_Structured):
+    name = "PATH[:KEY=VALUE,…]"
+
+    def parse(self, value: str) -> Provider:
+        path, _, options = value.partition(":")
+        if not path:
+            raise ValueError
+        pairs = [KeyValue().parse(option) for option in options.split(",") if option]
+        return Provider(path, "tflite", dict(pairs))

@@ -1,0 +1,142 @@
+"""Progress on standard error: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterator
+
+import click
+
+from edgeopt_host.observer import Observer
+from edgeopt_host.run import Run
+
+
+class ProgressObserver(Observer):
+    """Also keeps the runs that have ended, for a push that is interrupted."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+
+    def finished(self, run: Run) -> None:
+        self.runs.append(run)
+
+
+@contextlib.contextmanager
+def observer() -> Iterator[ProgressObserver]:
+    """The one that suits standard error."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.fields[device]}"),
+        TextColumn("{task.fields[model]}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield _Bars(progress)
+
+
+class _Lines(ProgressObserver):
+    """A line for each thing that begins: no more than a log can bear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[tuple[object, ...]] = set()
+        self._lock = threading.Lock()
+
+    def notice(self, message: str) -> None:
+        click.echo(message, err=True)
+
+    def connecting(self, device: str) -> None:
+        self._once(device, "connecting")
+
+    def uploaded(self, device: str, model: str, sent_bytes: int, seconds: float) -> None:
+        self._once(device, f"{model}: {uploaded(sent_bytes, seconds)}")
+
+    def measuring(
+        self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
+    ) -> None:
+        if fraction == 0:
+            self._once(device, f"{model}: {launch_name(launch, launches)}{phase}")
+
+    def finished(self, run: Run) -> None:
+        super().finished(run)
+        end = run.error.message if run.error else "done"
+        self._once(run.device.name, f"{run.model.name}: {end}")
+
+    def _once(self, device: str, text: str) -> None:
+        with self._lock:
+            if (device, text) not in self._said:
+                self._said.add((device, text))
+                click.echo(f"{device}: {text}", err=True)
+
+
+class _Bars(ProgressObserver):
+    """One bar per device: the upload first, then the launches as parts of a whole."""
+
+    # How a launch's part is shared between its phases.
+    _SHARES = {"loading": (0.0, 0.0), "warming up": (0.05, 0.3), "measuring": (0.35, 0.65)}
+
+    def __init__(self, progress: object) -> None:
+        super().__init__()
+        from rich.progress import Progress
+
+        assert isinstance(progress, Progress)  # noqa: S101 - rich is imported late
+        self._progress = progress
+        self._tasks: dict[str, object] = {}
+
+    def notice(self, message: str) -> None:
+        self._progress.console.print(message)
+
+    def connecting(self, device: str) -> None:
+        self._update(device, "", "connecting", None)
+
+    def uploading(self, device: str, model: str, done_bytes: int, total_bytes: int) -> None:
+        share = done_bytes / total_bytes if total_bytes else 1.0
+        text = f"uploading {done_bytes / 2**20:.1f} of {total_bytes / 2**20:.1f} MB"
+        self._update(device, model, text, share)
+
+    def uploaded(self, device: str, model: str, sent_bytes: int, seconds: float) -> None:
+        if sent_bytes:
+            self._progress.console.print(f"{device}: {model}: {uploaded(sent_bytes, seconds)}")
+
+    def measuring(
+        self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
+    ) -> None:
+        start, width = self._SHARES.get(phase, (1.0, 0.0))
+        done = (launch + start + width * fraction) / launches
+        self._update(device, model, f"{launch_name(launch, launches)}{phase}", min(1.0, done))
+
+    def finished(self, run: Run) -> None:
+        super().finished(run)
+        self._update(run.device.name, run.model.name, "failed" if run.error else "done", 1.0)
+
+    def _update(self, device: str, model: str, text: str, share: float | None) -> None:
+        if device not in self._tasks:
+            self._tasks[device] = self._progress.add_task("", total=1.0, device=device, model=model)
+        self._progress.update(
+            self._tasks[device],  # type: ignore[arg-type]
+            description=text,
+            model=model,
+            total=None if share is None else 1.0,
+            completed=share or 0.0,
+        )
+
+
+def uploaded(sent_bytes: int, seconds: float) -> str:
+    """`uploaded 12.3 MB at 85.0 MB/s`, MB being 2^20 bytes."""
+    if not sent_bytes:
+        return "already on the device, nothing sent"
+    size = sent_bytes / 2**20
+    return f"uploaded {size:.2f} MB at {size / max(seconds, 1e-6):.1f} MB/s"
+
+
+def launch_name(launch: int, launches: int) -> str:
+    return f"launch {launch + 1} of {launches}, " if launch < launches else ""

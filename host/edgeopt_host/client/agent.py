@@ -1,0 +1,222 @@
+"""One agent, as the host sees it: every call with a deadline, every error a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from edgeopt.agent.v1 import (
+    agent_pb2,
+    agent_pb2_grpc,
+    benchmark_pb2,
+    blob_pb2,
+    blob_pb2_grpc,
+    device_pb2,
+)
+from edgeopt_host.errors import Cancelled, DeviceError, Unreachable
+from edgeopt_host.modelfile import Digest
+
+_CALL_S = 10.0
+# The first question makes the agent probe its runtimes, one process each.
+_DEVICE_S = 120.0
+# How long a broken watch or upload tries to come back.
+_PATIENCE_S = 30.0
+_PAUSE_S = 0.5
+_MESSAGE_BYTES = 256 * 1024
+_GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+class Agent:
+    """A connected agent. Thread-safe; `cancel` may come from any thread."""
+
+    def __init__(self, name: str, channel: grpc.Channel) -> None:
+        self.name = name
+        self._agent = agent_pb2_grpc.AgentServiceStub(channel)
+        self._blobs = blob_pb2_grpc.BlobServiceStub(channel)
+        self._cancelled = threading.Event()
+        self._call: Any = None  # the stream under way
+
+    def device(self, *, refresh: bool = False) -> device_pb2.Device:
+        """Facts of the device; `refresh` probes its runtimes again."""
+        with self._errors():
+            request = agent_pb2.GetDeviceRequest(refresh=refresh)
+            return self._agent.GetDevice(request, timeout=_DEVICE_S).device
+
+    def upload(
+        self, path: Path, digest: Digest, progress: Callable[[int], None] = lambda _: None
+    ) -> int:
+        """Sends a file unless the device has it; goes on from where an earlier upload stopped.
+
+        Args:
+            path: the file.
+            digest: what it holds.
+            progress: told how many bytes the device will have with what was sent so far.
+
+        Returns:
+            Bytes that were sent: 0 when the device had it.
+        """
+        sent = 0
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            messages = None
+            try:
+                offset = self._committed_bytes(digest)
+                if offset is None:
+                    progress(digest.size_bytes)
+                    return sent
+                messages = _Messages(path, digest, offset, progress)
+                self._call = self._blobs.WriteBlob.future(iter(messages))
+                self._raise_if_cancelled()
+                self._call.result()
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                self._raise_if_cancelled()
+                if messages is not None and messages.sent:
+                    deadline = time.monotonic() + _PATIENCE_S
+                if not _passing(error, deadline):
+                    raise self._translated(error) from error
+                time.sleep(_PAUSE_S)
+            finally:
+                sent += messages.sent if messages is not None else 0
+
+    def download(self, digest: blob_pb2.Digest, path: Path) -> None:
+        """Reads a blob into a file; the file appears only when it is whole."""
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with self._errors(), part.open("wb") as file:
+                for response in self._blobs.ReadBlob(
+                    blob_pb2.ReadBlobRequest(digest=digest), timeout=_DEVICE_S
+                ):
+                    file.write(response.data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[benchmark_pb2.BenchmarkEvent]:
+        """Runs a benchmark and yields its events in order, each once, across broken connections.
+
+        Raises:
+            Cancelled: after `cancel`, once the device has been told.
+        """
+        with self._errors():
+            request = agent_pb2.CreateBenchmarkRequest(
+                request_id=uuid.uuid4().hex, benchmark=benchmark
+            )
+            name = self._agent.CreateBenchmark(request, timeout=_CALL_S).benchmark.name
+        try:
+            yield from self._watch(name)
+        except BaseException:
+            with contextlib.suppress(grpc.RpcError):
+                cancel = agent_pb2.CancelBenchmarkRequest(name=name)
+                self._agent.CancelBenchmark(cancel, timeout=_CALL_S)
+            raise
+        with self._errors():
+            acknowledge = agent_pb2.AcknowledgeBenchmarkRequest(name=name)
+            self._agent.AcknowledgeBenchmark(acknowledge, timeout=_CALL_S)
+
+    def cancel(self) -> None:
+        """Stops what is under way, here and on the device."""
+        self._cancelled.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    def _watch(self, name: str) -> Iterator[benchmark_pb2.BenchmarkEvent]:
+        after = 0
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            request = agent_pb2.WatchBenchmarkRequest(name=name, after_sequence=after)
+            try:
+                self._call = self._agent.WatchBenchmark(request)
+                self._raise_if_cancelled()
+                for response in self._call:
+                    after = response.event.sequence
+                    deadline = time.monotonic() + _PATIENCE_S
+                    yield response.event
+            except grpc.RpcError as error:
+                self._raise_if_cancelled()
+                if not _passing(error, deadline):
+                    raise self._translated(error) from error
+                time.sleep(_PAUSE_S)
+            else:
+                return
+
+    def _committed_bytes(self, digest: Digest) -> int | None:
+        """Where to go on from; None when the device has all of it."""
+        message = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
+        request = blob_pb2.FindMissingBlobsRequest(digests=[message])
+        missing = self._blobs.FindMissingBlobs(request, timeout=_CALL_S).missing
+        return missing[0].committed_size_bytes if missing else None
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            if self._call is not None:
+                self._call.cancel()
+            raise Cancelled(f"cancelled on {self.name}")
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> DeviceError:
+        """What the agent said, or that it said nothing."""
+        if not isinstance(error, grpc.Call):
+            return DeviceError(f"{self.name}: {error}")
+        if error.code() in _GONE:
+            return Unreachable(
+                f"the agent of {self.name!r} stopped answering ({error.code().name.lower()}); is the device "
+                "still on, and `edgeopt-agent serve` running?"
+            )
+        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+            return DeviceError(
+                f"the agent of {self.name!r} is older than this host and lacks what was asked of it; "
+                "update edgeopt there",
+                "AGENT_TOO_OLD",
+            )
+        info = error_details_pb2.ErrorInfo()
+        status = rpc_status.from_call(error)
+        for detail in status.details if status else ():
+            detail.Unpack(info)
+        return DeviceError(f"{self.name}: {error.details()}", info.reason or error.code().name)
+
+
+class _Messages:
+    """The messages of one upload, counted as gRPC takes them."""
+
+    def __init__(
+        self, path: Path, digest: Digest, offset: int, progress: Callable[[int], None]
+    ) -> None:
+        self.sent = 0
+        self._path = path
+        self._digest = digest
+        self._offset = offset
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[blob_pb2.WriteBlobRequest]:
+        digest = blob_pb2.Digest(sha256=self._digest.sha256, size_bytes=self._digest.size_bytes)
+        yield blob_pb2.WriteBlobRequest(digest=digest, write_offset=self._offset)
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            while data := file.read(_MESSAGE_BYTES):
+                yield blob_pb2.WriteBlobRequest(data=data)
+                self.sent += len(data)
+                self._progress(self._offset + self.sent)
+
+
+def _passing(error: Exception, deadline: float) -> bool:
+    """Whether it is worth trying again."""
+    return (
+        isinstance(error, grpc.Call)
+        and error.code() == grpc.StatusCode.UNAVAILABLE
+        and time.monotonic() < deadline
+    )

@@ -1,0 +1,53 @@
+"""What can go wrong on the host.
+
+    EdgeoptError             could not measure or make; exit code 4
+    ├── UsageError           used wrongly: an option, a path, an unknown device; exit code 2
+    ├── ModelFileError       a file that is no model
+    ├── StoreError           the results' database
+    ├── DeviceError          what an agent answered, or that none did
+    │   └── Unreachable      no agent answers at this address
+    └── Cancelled            stopped by the user; exit code 130
+
+Messages are one sentence: what was seen, what was expected, what to do. Only the CLI exits.
+"""
+
+from __future__ import annotations
+
+
+class EdgeoptError(Exception):
+    """Base of all errors that edgeopt raises on purpose."""
+
+    exit_code = 4
+    reason = "FAILED"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if reason is not None:
+            self.reason = reason
+
+
+class UsageError(EdgeoptError):
+    exit_code = 2
+    reason = "USAGE"
+
+
+class ModelFileError(EdgeoptError):
+    reason = "MODEL_INVALID"
+
+
+class StoreError(EdgeoptError):
+    reason = "STORE"
+
+
+class DeviceError(EdgeoptError):
+    reason = "DEVICE"
+
+
+class Unreachable(DeviceError):
+    reason = "UNREACHABLE"
+
+
+class Cancelled(EdgeoptError):
+    exit_code = 130
+    reason = "CANCELLED"

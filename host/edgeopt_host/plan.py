@@ -1,0 +1,102 @@
+"""What is asked of a device: how long to measure, how to execute, what to feed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgeopt.agent.v1 import benchmark_pb2
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Launches, each a fresh process: a warm-up, then a timed part, cut into blocks.
+
+    Durations are seconds. A part ends when both its duration and its count of inferences are
+    reached.
+    """
+
+    launches: int = 3
+    warmup_s: float = 1.0
+    duration_s: float = 2.0
+    # docs/concepts/measurement.md: fewer hide the memory peak, and a median needs about as many.
+    min_inferences: int = 20
+    timeout_s: float = 600.0
+    # 50 ms or 20 inferences, whichever is longer: long enough to be a unit, short enough to be many.
+    block_s: float = 0.05
+    block_inferences: int = 20
+
+    def quick(self) -> Plan:
+        """One launch, 0.3 s of warm-up, 1 s timed: for a first look, not for a decision."""
+        return replace(self, launches=1, warmup_s=0.3, duration_s=1.0)
+
+    def message(self) -> benchmark_pb2.Plan:
+        return benchmark_pb2.Plan(
+            launches=self.launches,
+            warmup_duration_ns=round(self.warmup_s * _NS),
+            warmup_inferences=self.min_inferences,
+            duration_ns=round(self.duration_s * _NS),
+            inferences=self.min_inferences,
+            block_duration_ns=round(self.block_s * _NS),
+            block_inferences=self.block_inferences,
+            timeout_ns=round(self.timeout_s * _NS),
+        )
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider (ONNX), or the path of a delegate's library on the device (TFLite)."""
+
+    name: str
+    runtime: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a model is executed. None and empty mean the default."""
+
+    runtime: str | None = None  # else by the file's content
+    threads: int | None = None  # else one per performance core
+    providers: Sequence[Provider] = ()
+    xnnpack: bool = True
+    graph_optimization: str | None = None
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """`--shape NAME=1,3,224,224:float32`."""
+
+    name: str
+    dimensions: tuple[int, ...]
+    dtype: str | None = None
+
+
+@dataclass(frozen=True)
+class InputRange:
+    """Values from `low` to `high`, for one input or, without a name, for all."""
+
+    low: float
+    high: float
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is fed: made from the model's signature, or read from an .npz with one array per input."""
+
+    file: Path | None = None
+    dimensions: Mapping[str, int] = field(default_factory=dict)
+    shapes: Sequence[InputShape] = ()
+    ranges: Sequence[InputRange] = ()
+
+    def message(self) -> benchmark_pb2.InputSource:
+        source = benchmark_pb2.InputSource(dimensions=self.dimensions)
+        for shape in self.shapes:
+            source.shapes.add(name=shape.name, dimensions=shape.dimensions, dtype=shape.dtype or "")
+        for given in self.ranges:
+            source.ranges.add(input=given.name or "", low=given.low, high=given.high)
+        return source

@@ -1,0 +1,86 @@
+"""A terminal, or a pipe, to lay text out for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+# A pipe has no width: nothing is cut or wrapped for it.
+_UNBOUNDED = 10_000
+_NAME_WIDTH = 13
+_NARROWEST = 10
+
+Cell = str | Text
+
+
+def to_text(*parts: RenderableType) -> str:
+    """Lays out for stdout: colours on a terminal only (and never with NO_COLOR)."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+        console = Console(highlight=False, markup=False, emoji=False, width=_UNBOUNDED)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def grid(rows: Iterable[tuple[str, Cell]]) -> RenderableType:
+    """Names on the left, what they are on the right, wrapped there."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(width=_NAME_WIDTH, no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def table(
+    columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[Cell]], *, boxed: bool
+) -> RenderableType:
+    """A table of (title, how) columns; those without content are left out.
+
+    `how` is "right" for figures and "whole" for ids, which stay whole, "left" for names, which
+    are cut where there is no room, or "wrap" for words.
+    """
+    filled = [list(row) for row in rows]
+    kept = [i for i in range(len(columns)) if any(str(row[i]) for row in filled)]
+    out = Table(
+        box=box.SIMPLE_HEAD if boxed else None,
+        padding=(0, 1) if boxed else (0, 2, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    for i in kept:
+        title, how = columns[i]
+        widest = max(len(str(row[i])) for row in filled)
+        out.add_column(
+            title,
+            justify="right" if how == "right" else "left",
+            # rich takes the room from the columns that may wrap; a name is one word, and is cut.
+            no_wrap=how in {"right", "whole"},
+            overflow="fold" if how == "wrap" else "ellipsis",
+            min_width=widest if how in {"right", "whole"} else min(widest, _NARROWEST),
+        )
+    for row in filled:
+        out.add_row(*(row[i] for i in kept))
+    return out
+
+
+def is_terminal() -> bool:
+    return Console().is_terminal
+
+
+def section(title: Cell, aside: str, *body: RenderableType) -> RenderableType:
+    """A bold title with something dim behind it, and what belongs to it."""
+    line = Text(style="bold")
+    line.append(title) if isinstance(title, str) else line.append_text(title)
+    if aside:
+        line.append(f"   {aside}", style="not bold dim")
+    return Group(line, *body)

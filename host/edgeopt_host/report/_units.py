@@ -1,0 +1,67 @@
+"""Numbers for people: three significant digits, and the unit in which they are short."""
+
+from __future__ import annotations
+
+import math
+
+_TIMES = ((1e-6, "ns"), (1e-3, "µs"), (1.0, "ms"), (1e3, "s"))  # in ms
+_SIZES = ((1.0, "B"), (2.0**10, "KB"), (2.0**20, "MB"), (2.0**30, "GB"))
+
+
+def number(value: float) -> str:
+    """Three significant digits: 0.0123, 1.23, 12.3, 123, 1234.
+
+    >>> [number(x) for x in (0.01234, 0.9996, 12.34, 123.4, 1234.4)]
+    ['0.0123', '1.00', '12.3', '123', '1234']
+    """
+    return f"{value:.{_decimals(value)}f}"
+
+
+def duration(*milliseconds: float, unit_of: float | None = None) -> str:
+    """Times in one unit, that of `unit_of` or the first: "412 µs", "0.41, 0.43 ms"."""
+    return _scaled(_TIMES, milliseconds, unit_of)
+
+
+def size(*byte_counts: float) -> str:
+    """Sizes in one unit, where a MB is 2²⁰ bytes: "38.1 MB"."""
+    return _scaled(_SIZES, byte_counts, None)
+
+
+def interval(middle: float, low: float, high: float) -> str:
+    """A time in ms with its interval, all with the same unit and digits: "1.23 ms [1.20, 1.31]"."""
+    factor, unit = _unit(_TIMES, middle)
+    decimals = _decimals(middle / factor)
+    # An interval narrower than the last digit would read as a single number, twice.
+    while decimals < 6 and f"{low / factor:.{decimals}f}" == f"{high / factor:.{decimals}f}" != "0":  # noqa: PLR2004
+        if low == high:
+            break
+        decimals += 1
+    first, *ends = (f"{value / factor:.{decimals}f}" for value in (middle, low, high))
+    return f"{first} {unit} [{', '.join(ends)}]"
+
+
+def percent(share: float) -> str:
+    """A share of 1: "97 %", and "99.8 %" where rounding would hide that it is not all."""
+    text = f"{100 * share:.0f}"
+    return f"{100 * share:.1f} %" if text in {"0", "100"} and share not in {0, 1} else f"{text} %"
+
+
+def _scaled(
+    units: tuple[tuple[float, str], ...], values: tuple[float, ...], unit_of: float | None
+) -> str:
+    factor, unit = _unit(units, values[0] if unit_of is None else unit_of)
+    whole = unit == "B"
+    return f"{', '.join(f'{v:.0f}' if whole else number(v / factor) for v in values)} {unit}"
+
+
+def _unit(units: tuple[tuple[float, str], ...], value: float) -> tuple[float, str]:
+    # Rounded first: 999.6 µs are 1.00 ms.
+    rounded = float(f"{abs(value):.3g}") if math.isfinite(value) else 0.0
+    return next((u for u in reversed(units) if rounded >= u[0]), units[0])
+
+
+def _decimals(value: float) -> int:
+    if value == 0 or not math.isfinite(value):
+        return 0
+    exponent = math.floor(math.log10(float(f"{abs(value):.3g}")))
+    return min(max(2 - exponent, 0), 6)

@@ -1,0 +1,237 @@
+"""What a device is, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from edgeopt.agent.v1 import device_pb2
+from edgeopt_host.inventory import Device
+from edgeopt_host.report import _units
+from edgeopt_host.report._cells import plain
+from edgeopt_host.report._console import Cell, grid, is_terminal, section, table, to_text
+
+SCHEMA = "edgeopt.device/1"
+LIST_SCHEMA = "edgeopt.devices/1"
+
+_QUANTITIES = {
+    device_pb2.SensorChannel.QUANTITY_TEMPERATURE_CELSIUS: ("temperature_celsius", "temperature"),
+    device_pb2.SensorChannel.QUANTITY_CLOCK_HZ: ("clock_hz", "clock"),
+    device_pb2.SensorChannel.QUANTITY_POWER_MW: ("power_mw", "power"),
+    device_pb2.SensorChannel.QUANTITY_ENERGY_MJ: ("energy_mj", "energy"),
+    device_pb2.SensorChannel.QUANTITY_VOLTAGE_MV: ("voltage_mv", "voltage"),
+    device_pb2.SensorChannel.QUANTITY_CURRENT_MA: ("current_ma", "current"),
+    device_pb2.SensorChannel.QUANTITY_THROTTLE_FLAGS: ("throttle_flags", "throttle flags"),
+    device_pb2.SensorChannel.QUANTITY_THROTTLE_COUNT: ("throttle_count", "throttle count"),
+}
+# What a newer agent may measure.
+_UNKNOWN = ("unknown", "something this host does not know")
+
+
+def document(device: Device, facts: device_pb2.Device) -> dict[str, Any]:
+    """The document `edgeopt.device/1`; null where the device does not tell."""
+    return {"schema": SCHEMA, **entry(device, facts)}
+
+
+def entry(
+    device: Device, facts: device_pb2.Device | None, error: tuple[str, str] | None = None
+) -> dict[str, Any]:
+    """A device's inventory entry and facts; `error` is (reason, message) of one that is silent."""
+    return {
+        "name": device.name,
+        "address": device.address or None,
+        "tags": list(device.tags),
+        "reachable": facts is not None,
+        "error": None if error is None else {"reason": error[0], "message": error[1]},
+        "facts": None if facts is None else _facts(facts),
+    }
+
+
+def render_document(content: Mapping[str, Any]) -> str:
+    """Strict JSON."""
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def render_facts(device: Device, facts: device_pb2.Device) -> str:
+    """Everything a device tells of itself."""
+    where = plain(device.address) or "built in"
+    tags = f", tags {', '.join(device.tags)}" if device.tags else ""
+    parts = [
+        section(Text(plain(device.name)), where + tags, grid(_rows(facts))),
+        Text(""),
+        _runtimes(facts.runtimes),
+        Text(""),
+        _sensors(facts.sensors),
+    ]
+    return to_text(*parts)
+
+
+def render_list(
+    answers: Sequence[tuple[Device, device_pb2.Device | None, tuple[str, str] | None]],
+) -> str:
+    """One line per device; what a silent one's trouble is stands in the last column."""
+    columns = [(title, "left") for title in ("Device", "Address", "Tags", "Agent", "Board")]
+    columns += [("Runtimes", "wrap"), ("Trouble", "wrap")]
+    rows = []
+    for device, facts, error in answers:
+        row: list[Cell] = [device.name, plain(device.address) or "built in", " ".join(device.tags)]
+        if facts is None:
+            # What to do about it is for `device info` to say.
+            trouble = plain(error[1]).partition(";")[0] if error else ""
+            row += ["", "", "", Text.assemble((trouble, "red"))]
+        else:
+            works = [plain(r.name) for r in facts.runtimes if not r.unavailable_reason]
+            board = plain(facts.board.model) or plain(facts.cpu.model) or "unknown"
+            board += " (emulated)" if facts.emulated else ""
+            row += [plain(facts.agent_version), board, " ".join(works) or "none", ""]
+        rows.append(row)
+    return to_text(table(columns, rows, boxed=is_terminal()))
+
+
+def _facts(facts: device_pb2.Device) -> dict[str, Any]:
+    return {
+        "agent_version": facts.agent_version or None,
+        "board": {"model": facts.board.model or None, "source": facts.board.source or None},
+        "cpu": {
+            "model": facts.cpu.model or None,
+            "architecture": facts.cpu.architecture or None,
+            "logical_cores": facts.cpu.logical_cores or None,
+            "physical_cores": facts.cpu.physical_cores or None,
+            "performance_cores": facts.cpu.performance_cores or None,
+            "usable_cores": facts.cpu.usable_cores or None,
+            "clusters": [
+                {
+                    "cores": list(cluster.cores),
+                    "min_hz": cluster.min_hz or None,
+                    "max_hz": cluster.max_hz or None,
+                    "governor": cluster.governor or None,
+                    "model": cluster.model or None,
+                }
+                for cluster in facts.cpu.clusters
+            ],
+        },
+        "memory": {
+            "total_bytes": facts.memory.total_bytes or None,
+            "limit_bytes": facts.memory.limit_bytes or None,
+            "available_bytes": facts.memory.available_bytes or None,
+        },
+        "os": {
+            "name": facts.os.name or None,
+            "kernel": facts.os.kernel or None,
+            "python": facts.os.python or None,
+        },
+        "emulated": facts.emulated,
+        "emulator": facts.emulator or None,
+        "runtimes": [
+            {
+                "name": runtime.name,
+                "implementation": runtime.implementation or None,
+                "version": runtime.version or None,
+                "providers": list(runtime.providers),
+                "unavailable_reason": runtime.unavailable_reason or None,
+            }
+            for runtime in facts.runtimes
+        ],
+        "sensors": [
+            {
+                "name": sensor.name,
+                "channels": [
+                    {
+                        "name": channel.name,
+                        "quantity": _QUANTITIES.get(channel.quantity, _UNKNOWN)[0],
+                    }
+                    for channel in sensor.channels
+                ],
+                "min_interval_ns": sensor.min_interval_ns or None,
+                "unavailable_reason": sensor.unavailable_reason or None,
+            }
+            for sensor in facts.sensors
+        ],
+        "storage_free_bytes": facts.storage_free_bytes,
+    }
+
+
+def _rows(facts: device_pb2.Device) -> Iterable[tuple[str, Cell]]:
+    board = plain(facts.board.model) or "unknown"
+    source = f" (says {plain(facts.board.source)})" if facts.board.model else ""
+    yield "Board", board + source
+    if facts.emulated:
+        what = f" by {plain(facts.emulator)}" if facts.emulator else ""
+        warning = f"yes{what}: its latencies say nothing about a real board"
+        yield "Emulated", Text.assemble((warning, "yellow"))
+    cpu = facts.cpu
+    yield "CPU", ", ".join(part for part in (plain(cpu.model), plain(cpu.architecture)) if part)
+    cores = f"{cpu.logical_cores} logical, {cpu.physical_cores} physical"
+    yield (
+        "Cores",
+        f"{cores}, {cpu.usable_cores} usable, {cpu.performance_cores} of the fastest kind",
+    )
+    for cluster in cpu.clusters:
+        yield "Cluster", _cluster(cluster)
+    memory = facts.memory
+    limit = f", limited to {_units.size(memory.limit_bytes)}" if memory.limit_bytes else ""
+    free = f", {_units.size(memory.available_bytes)} available" if memory.available_bytes else ""
+    yield "Memory", f"{_units.size(memory.total_bytes)}{limit}{free}"
+    yield "Storage", f"{_units.size(facts.storage_free_bytes)} free for models and data"
+    yield "System", ", ".join(plain(part) for part in (facts.os.name, facts.os.kernel) if part)
+    yield "Agent", f"{plain(facts.agent_version)}, Python {plain(facts.os.python)}"
+
+
+def _cluster(cluster: device_pb2.CpuCluster) -> str:
+    parts = [f"cores {_ranges(cluster.cores)}"]
+    if cluster.model:
+        parts.append(plain(cluster.model))
+    if cluster.max_hz:
+        low = f"{cluster.min_hz / 1e6:.0f} to " if cluster.min_hz else ""
+        parts.append(f"{low}{cluster.max_hz / 1e6:.0f} MHz")
+    parts.append(f"governor {plain(cluster.governor) or 'unknown'}")
+    return ", ".join(parts)
+
+
+def _ranges(cores: Sequence[int]) -> str:
+    """[0, 1, 2, 3, 6] as "0-3, 6"."""
+    runs: list[list[int]] = []
+    for core in sorted(cores):
+        if runs and core == runs[-1][1] + 1:
+            runs[-1][1] = core
+        else:
+            runs.append([core, core])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def _runtimes(runtimes: Iterable[device_pb2.RuntimeFacts]) -> RenderableType:
+    rows: list[list[Cell]] = []
+    for runtime in runtimes:
+        if runtime.unavailable_reason:
+            why = f"unusable: {plain(runtime.unavailable_reason)}"
+            rows.append([plain(runtime.name), "", Text.assemble((why, "yellow"))])
+        else:
+            package = f"{plain(runtime.implementation)} {plain(runtime.version)}".strip()
+            rows.append([plain(runtime.name), package, plain(", ".join(runtime.providers))])
+    columns = [("Runtime", "whole"), ("Version", "whole"), ("Executes on", "wrap")]
+    return table(columns, rows, boxed=is_terminal()) if rows else Text("no runtimes")
+
+
+def _sensors(sensors: Iterable[device_pb2.SensorFacts]) -> RenderableType:
+    rows: list[list[Cell]] = []
+    for sensor in sensors:
+        if sensor.unavailable_reason:
+            why = f"unavailable: {plain(sensor.unavailable_reason)}"
+            rows.append([plain(sensor.name), "", Text.assemble((why, "dim"))])
+        else:
+            every = _units.duration(sensor.min_interval_ns / 1e6) if sensor.min_interval_ns else ""
+            rows.append([plain(sensor.name), every, _channels(sensor)])
+    columns = [("Sensor", "whole"), ("Fastest", "right"), ("Measures", "wrap")]
+    return table(columns, rows, boxed=is_terminal()) if rows else Text("no sensors")
+
+
+def _channels(sensor: device_pb2.SensorFacts) -> str:
+    names: dict[str, list[str]] = {}
+    for channel in sensor.channels:
+        quantity = _QUANTITIES.get(channel.quantity, _UNKNOWN)[1]
+        names.setdefault(quantity, []).append(plain(channel.name))
+    return "; ".join(f"{quantity} of {', '.join(of)}" for quantity, of in names.items())

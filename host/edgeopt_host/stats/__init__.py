@@ -1,0 +1,1 @@
+"""Statistics over raw samples. The agent never averages: everything is computed here."""

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import time
+from array import array
+
+from edgeopt_agent.worker import timing
+
+
+def test_a_block_ends_when_both_duration_and_count_are_reached() -> None:
+    samples = array("q")
+    wall = timing.time_block(lambda: time.sleep(0.002), samples, 10_000_000, 2)
+    assert wall >= 10_000_000
+    assert len(samples) >= 2
+    samples = array("q")
+    timing.time_block(lambda: None, samples, 0, 50)
+    assert len(samples) == 50
+
+
+def test_latencies_add_up_to_no_more_than_the_wall_time() -> None:
+    samples = array("q")
+    wall = timing.time_block(lambda: time.sleep(0.001), samples, 20_000_000, 5)
+    assert sum(samples) <= wall
+    assert min(samples) >= 1_000_000
+
+
+def test_the_harness_overhead_is_measured_and_small() -> None:
+    overhead = timing.harness_overhead_ns()
+    assert 0 < overhead < 100_000
