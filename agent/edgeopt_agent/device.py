@@ -3,26 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import sys
 from pathlib import Path
+
+from google.protobuf import json_format
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent import facts, probe
 
 
 class DeviceFacts:
-    """Device facts with the runtimes, which take seconds to probe, remembered."""
+    """Device facts, with the runtimes remembered: probing them takes seconds.
+
+    They are remembered on disk for as long as the interpreter, what is installed for it and the
+    boot are the same, so that an agent that lives for one command does not probe again.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
-        self._runtimes: list[device_pb2.RuntimeFacts] | None = None
+        self._file = state_dir / "runtimes.json"
         self._probing = asyncio.Lock()
 
     async def get(self, *, refresh: bool = False) -> device_pb2.Device:
-        """The facts as of now; the runtimes as of the first call, or as of a refresh."""
+        """The facts as of now; the runtimes as remembered, unless `refresh` asks for a new probe."""
         async with self._probing:
-            if self._runtimes is None or refresh:
-                self._runtimes = await probe.probe_runtimes()
+            runtimes = None if refresh else self._remembered()
+            if runtimes is None:
+                runtimes = await probe.probe_runtimes()
+                self._remember(runtimes)
         # Some boards tell their facts only through a command, which may take seconds.
         device = await asyncio.to_thread(facts.read_device, self._state_dir)
-        device.runtimes.extend(self._runtimes)
+        device.runtimes.extend(runtimes)
         return device
+
+    def _remembered(self) -> list[device_pb2.RuntimeFacts] | None:
+        try:
+            document = json.loads(self._file.read_text())
+            if document["fingerprint"] != _fingerprint():
+                return None
+            return [json_format.ParseDict(r, device_pb2.RuntimeFacts()) for r in document["runtimes"]]
+        except (OSError, ValueError, KeyError, TypeError, json_format.ParseError):
+            return None
+
+    def _remember(self, runtimes: list[device_pb2.RuntimeFacts]) -> None:
+        document = {
+            "fingerprint": _fingerprint(),
+            "runtimes": [json_format.MessageToDict(runtime) for runtime in runtimes],
+        }
+        part = self._file.with_suffix(".part")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part.write_text(json.dumps(document))
+            part.replace(self._file)
+        except OSError:
+            # A full or read-only disk costs the next agent a probe, nothing else.
+            part.unlink(missing_ok=True)
+
+
+def _fingerprint() -> str:
+    """Changes when a package is installed or removed, the interpreter changes, or after a boot."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    folders = [Path(entry) for entry in sys.path if Path(entry).exists()]
+    parts = [sys.version, sys.executable, boot.read_text() if boot.exists() else ""]
+    parts += [f"{folder} {folder.stat().st_mtime_ns}" for folder in folders]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

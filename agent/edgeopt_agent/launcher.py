@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 from edgeopt_agent.errors import WorkerError
 from edgeopt_agent.worker.events import read_events
 
 # A runtime's last words; more than this is not read by anybody.
 _STDERR_BYTES = 64 * 1024
+_PIPE_BYTES = 2**20
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE}
 
 
@@ -23,7 +25,7 @@ async def run_worker(
     benchmark: benchmark_pb2.Benchmark,
     folder: Path,
     launch: int,
-    on_event: Callable[[benchmark_pb2.BenchmarkEvent], None],
+    on_event: Callable[[agent_pb2.WatchBenchmarkResponse], None],
     *flags: str,
 ) -> None:
     """Runs one launch in a fresh process and hands on what it reports, as it comes.
@@ -33,7 +35,7 @@ async def run_worker(
     Raises:
         WorkerError: when the launch gave no result; the reason says why.
     """
-    receive, send = os.pipe()
+    receive, send = _wide_pipe()
     oom_kills = _oom_kills()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -59,11 +61,11 @@ async def run_worker(
             process.stdin.write(benchmark.SerializeToString())
             process.stdin.write_eof()
         async with _reading(receive) as reader:
-            async for event in read_events(reader):
-                if event.HasField("benchmark"):
-                    failure = event.benchmark.failure
+            async for response in read_events(reader):
+                if response.event.HasField("benchmark"):
+                    failure = response.event.benchmark.failure
                 else:
-                    on_event(event)
+                    on_event(response)
         code = await process.wait()
     finally:
         _kill_group(process)
@@ -80,9 +82,18 @@ def _command(folder: Path, events: int, launch: int, flags: Sequence[str]) -> li
     return [*worker, "--events", str(events), "--launch", str(launch), *flags]
 
 
+def _wide_pipe() -> tuple[int, int]:
+    """A pipe that holds much, so that a launch's samples cost the agent few wake-ups."""
+    receive, send = os.pipe()
+    # Linux only, and an unprivileged user may have used up their share of pipe memory.
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(receive, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return receive, send
+
+
 @contextlib.asynccontextmanager
 async def _reading(descriptor: int) -> AsyncIterator[asyncio.StreamReader]:
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=_PIPE_BYTES)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", buffering=0)
     )

@@ -10,8 +10,9 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
-from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
 from edgeopt_agent.blobs import BlobStore, Digest
 from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, WorkerError
 from edgeopt_agent.launcher import run_worker
@@ -33,16 +34,17 @@ class Job:
     def __init__(self, benchmark: benchmark_pb2.Benchmark, request_id: str) -> None:
         self.benchmark = benchmark
         self.request_id = request_id
-        self.events: list[benchmark_pb2.BenchmarkEvent] = []
+        # In the envelope that the host gets, so that nothing is copied.
+        self.events: list[agent_pb2.WatchBenchmarkResponse] = []
         self._news = asyncio.Event()
 
     @property
     def ended(self) -> bool:
         return self.benchmark.state in _ENDED
 
-    def append(self, event: benchmark_pb2.BenchmarkEvent) -> None:
-        event.sequence = len(self.events) + 1
-        self.events.append(event)
+    def append(self, response: agent_pb2.WatchBenchmarkResponse) -> None:
+        response.event.sequence = len(self.events) + 1
+        self.events.append(response)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -57,9 +59,9 @@ class Job:
             self.benchmark.failure.reason = failure.reason
             self.benchmark.failure.message = failure.message
             self.benchmark.failure.metadata.update(failure.metadata)
-        self.append(benchmark_pb2.BenchmarkEvent(benchmark=self.benchmark))
+        self.append(_response(benchmark=self.benchmark))
 
-    async def watch(self, after: int) -> AsyncIterator[benchmark_pb2.BenchmarkEvent]:
+    async def watch(self, after: int) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
         """Events after a sequence number, until the benchmark has ended."""
         position = max(0, after)
         while True:
@@ -222,15 +224,10 @@ class BenchmarkQueue:
 
     def _publish_outputs(self, job: Job, folder: Path) -> None:
         digest = self._blobs.add(folder / "outputs.npz")
-        event = next(event for event in job.events if event.HasField("outputs"))
-        job.append(
-            benchmark_pb2.BenchmarkEvent(
-                outputs=benchmark_pb2.Outputs(
-                    file=blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes),
-                    left_out=event.outputs.left_out,
-                )
-            )
-        )
+        told = next(r.event.outputs for r in job.events if r.event.HasField("outputs"))
+        file = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
+        outputs = benchmark_pb2.Outputs(file=file, left_out=told.left_out)
+        job.append(_response(outputs=outputs))
 
     def _lay_out(self, benchmark: benchmark_pb2.Benchmark, folder: Path) -> None:
         """Puts the blobs into a folder under the names they had beside each other on the host."""
@@ -266,11 +263,15 @@ def _digests(benchmark: benchmark_pb2.Benchmark) -> list[Digest]:
 
 
 def _phase(job: Job) -> str:
-    phases = [event.progress.phase for event in job.events if event.HasField("progress")]
+    phases = [r.event.progress.phase for r in job.events if r.event.HasField("progress")]
     if not phases:
         return "starting"
     name = benchmark_pb2.Progress.Phase.Name(phases[-1]).removeprefix("PHASE_")
     return name.replace("_", " ").lower()
+
+
+def _response(**event: Any) -> agent_pb2.WatchBenchmarkResponse:
+    return agent_pb2.WatchBenchmarkResponse(event=benchmark_pb2.BenchmarkEvent(**event))
 
 
 def _stopped(reason: str, message: str) -> WorkerError:

@@ -46,7 +46,6 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: when it cannot be written; the old file is then untouched.
     """
-    path = Path(os.path.realpath(path))
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -56,6 +55,7 @@ def write_whole(path: Path, text: str) -> None:
     if not stat.S_ISREG(mode):
         path.write_text(text, encoding="utf-8")
         return
+    path = Path(os.path.realpath(path))
     with tempfile.NamedTemporaryFile(
         "w",
         encoding="utf-8",

@@ -50,10 +50,12 @@ def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
     for event in events:
         kind = event.WhichOneof("event")
         if kind == "samples":
-            samples = np.array(event.samples.latency_ns, np.int64)
-            blocks[event.launch].append(Block(event.samples.start_time_ns, samples))
+            blocks[event.launch].extend(
+                Block(block.start_time_ns, np.array(block.latency_ns, np.int64))
+                for block in event.samples.blocks
+            )
         elif kind == "state":
-            readings[event.launch].append(_reading(event.state))
+            readings[event.launch].extend(map(_reading, event.state.readings))
         elif kind == "result":
             collected.launches.append(
                 _launch(event.result, blocks[event.launch], readings[event.launch])

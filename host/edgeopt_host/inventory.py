@@ -122,7 +122,11 @@ class Inventory:
         Raises:
             UsageError: when there is no such device, or it is `local`.
         """
-        self._change(lambda table: table.remove(name), present=name)
+
+        def change(table: Any) -> None:
+            del table[name]
+
+        self._change(change, present=name)
 
     def tag(self, name: str, add: Iterable[str] = (), remove: Collection[str] = ()) -> Device:
         """Adds and removes tags; adding one that is there, or removing one that is not, is fine.

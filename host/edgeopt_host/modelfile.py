@@ -77,7 +77,7 @@ class ModelFile:
         expected = _SUFFIXES.get(path.suffix.lower())
         note = None
         if expected is not None and expected != found and found in FORMATS:
-            note = f"{path.name} is named like a {expected} model, but holds a {found} model"
+            note = f"{path.name} holds a {found} model, whatever its name says, and runs as one"
         return cls(path, found, digest, companions, note)
 
 

@@ -37,9 +37,12 @@ def main() -> None:
         for pair in range(arguments.pairs):
             source.write_bytes(os.urandom(size))
             digest = Digest.of(source)
-            with running_agent(
-                Path(folder) / f"state{pair}", "--listen=127.0.0.1:0", "--insecure"
-            ) as agent, grpc.insecure_channel(agent.address) as channel:
+            with (
+                running_agent(
+                    Path(folder) / f"state{pair}", "--listen=127.0.0.1:0", "--insecure"
+                ) as agent,
+                grpc.insecure_channel(agent.address) as channel,
+            ):
                 client = Agent("bench", channel)
                 orders = [
                     ("edgeopt", lambda: _edgeopt(client, source, digest)),

@@ -114,7 +114,11 @@ def feeds_for(case: Case, batch: int = 1) -> dict[str, Any]:
     feeds = {}
     for spec in case.inputs:
         shape = [size if isinstance(size, int) else batch for size in spec.shape or ()]
-        values = generator.random(shape) if spec.dtype == "float32" else generator.integers(0, 256, shape)
+        values = (
+            generator.random(shape)
+            if spec.dtype == "float32"
+            else generator.integers(0, 256, shape)
+        )
         feeds[spec.name] = values.astype(spec.dtype)
     return feeds
 
@@ -185,7 +189,7 @@ class TestRuntime:
 
     def test_refuses_inputs_that_do_not_fit(self, case: Case, runtime: runtimes.Runtime) -> None:
         name, array = next(iter(feeds_for(case).items()))
-        wrong = {
+        wrong: dict[str, list[dict[str, Any]]] = {
             "INPUT_REQUIRED": [{}],
             "INPUT_MISMATCH": [
                 {name: array[..., :-1]},

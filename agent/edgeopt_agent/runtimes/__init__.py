@@ -19,7 +19,9 @@ from edgeopt_agent.runtimes._base import (
     Session,
     Settings,
     TensorSpec,
+    check_feeds,
     readable,
+    refuse_settings,
 )
 
 __all__ = [
@@ -32,9 +34,11 @@ __all__ = [
     "Session",
     "Settings",
     "TensorSpec",
+    "check_feeds",
     "load",
     "names",
     "readable",
+    "refuse_settings",
 ]
 
 # A class, and the extra of this distribution that installs what it imports.
@@ -66,11 +70,15 @@ def load(name: str) -> Runtime:
             runtime = entry_points(group=_GROUP)[name].load()
         return runtime()  # type: ignore[no-any-return]
     except KeyError:
-        raise Unavailable(f"no runtime is called {name!r}; there are {', '.join(names())}") from None
+        raise Unavailable(
+            f"no runtime is called {name!r}; there are {', '.join(names())}"
+        ) from None
     except ModuleNotFoundError as error:
         hint = f": pip install 'edgeopt[{extra}]'" if extra else ""
         raise Unavailable(f"not installed ({error}){hint}") from error
     except Unavailable:
         raise
     except Exception as error:  # whatever a package raises while it is imported
-        raise Unavailable(f"its import fails with {type(error).__name__}: {readable(error)}") from error
+        raise Unavailable(
+            f"its import fails with {type(error).__name__}: {readable(error)}"
+        ) from error

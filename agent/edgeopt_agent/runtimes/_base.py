@@ -7,7 +7,6 @@ them, and then calls `Session.infer` again and again; nothing else happens in th
 from __future__ import annotations
 
 import re
-import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,20 +103,27 @@ class ModelError(Exception):
         self.reason = reason
 
 
-# Where in a runtime's sources an error arose, with the function's signature where ORT gives it, and
-# the C++ stack that torch appends: nothing a user can act on.
+_READABLE = 300
+# Where in a runtime's sources an error arose, with the function's signature where ORT gives it,
+# where the model lies on the device, torch's stacks: nothing a user can act on.
 _NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
     r"|\S*\.(?:cc|cpp|h):\d+:? ?(?:[^(]*::[^(]*\([^)]*\) )?"
-    r"|Exception raised from .*",
+    r"|Load model from .*? failed:"
+    r"|Error in execution: |Non-zero status code returned while running "
+    r"|The following operation failed in the TorchScript interpreter.*\n(?=\S)"
+    r"|Debug info for handle\(s\): .* was not found\.?|Exception raised from .*",
     re.DOTALL,
 )
 
 
 def readable(error: BaseException) -> str:
-    """A runtime's own words on one line of at most 300 characters."""
-    text = _NOISE.sub("", str(error)) or type(error).__name__
-    return textwrap.shorten(text, 300, placeholder=" …").rstrip(".")
+    """A runtime's own words, on one line that is not too long; their cause comes last."""
+    # TensorFlow Lite forgets the space.
+    text = _NOISE.sub("", str(error)).replace("Node number", " Node number")
+    text = " ".join(text.split()).rstrip(".") or type(error).__name__
+    half = _READABLE // 2
+    return text if len(text) <= _READABLE else f"{text[:half]} … {text[-half:]}"
 
 
 def refuse_settings(settings: Settings, runtime: str, *known: str) -> None:
@@ -147,7 +153,10 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
         dtype = "string" if array.dtype.kind in "OSU" else array.dtype.name
         fits = spec.shape is None or (
             len(spec.shape) == array.ndim
-            and all(not isinstance(d, int) or d == size for d, size in zip(spec.shape, array.shape))
+            and all(
+                not isinstance(size, int) or size == given
+                for size, given in zip(spec.shape, array.shape, strict=True)
+            )
         )
         if not fits or dtype != spec.dtype:
             declared = "of any rank" if spec.shape is None else list(spec.shape)
@@ -182,7 +191,7 @@ class Session(ABC):
     def placement(self) -> Placement:
         """What executes the model, known once it is prepared."""
 
-    def profile(self, inferences: int) -> list[OperatorTime]:
+    def profile(self, inferences: int) -> list[OperatorTime]:  # noqa: ARG002 - for subclasses
         """Runs this many inferences and tells the time per operator, in execution order.
 
         Raises:

@@ -25,10 +25,10 @@ from edgeopt_agent.runtimes._base import OperatorTime
 if TYPE_CHECKING:
     from edgeopt_agent.runtimes._base import Array
 
-_VERIFIED = "2.3."
+_VERIFIED = ("2.1.", "2.2.", "2.3.")
 _CPU = 1
 _LOCK_WRITE = 1
-_OPERATOR, _DELEGATE_OPERATOR = 1 << 1, (1 << 2) | (1 << 3)
+_DEFAULT, _OPERATOR, _DELEGATE_OPERATOR = 1, 1 << 1, (1 << 2) | (1 << 3)
 _SENTINEL = b"\xa5"
 
 _Handle = ctypes.c_void_p
@@ -90,29 +90,40 @@ def profile(
     """
     release = version("ai-edge-litert")
     if not release.startswith(_VERIFIED):
-        raise Unavailable(f"LiteRT's profiler was tried with {_VERIFIED}x only, this is {release}")
+        tried = ", ".join(f"{prefix}x" for prefix in _VERIFIED)
+        raise Unavailable(f"LiteRT's profiler was tried with {tried} only, this is {release}")
     kernels = "xnnpack" if xnnpack else "builtin"
     options = f'num_threads = {threads}\nkernel_mode = "{kernels}"\n'
     with ExitStack() as stack:
         run = _Run(stack, model, feeds, options)
         run.infer()
         if run.repeats():
-            return _aggregate(run.record(inferences), inferences)
+            return _aggregate([run.record() for _ in range(inferences)])
     # CompiledModel cannot execute a model with dynamic outputs twice, but a fresh one once.
-    records: list[_Record] = []
+    records = []
     for _ in range(inferences):
         with ExitStack() as stack:
-            records += _Run(stack, model, feeds, options).record(1)
-    return _aggregate(records, inferences)
+            records.append(_Run(stack, model, feeds, options).record())
+    return _aggregate(records)
 
 
-def _aggregate(records: Sequence[_Record], inferences: int) -> list[OperatorTime]:
-    """Sums over inferences what has the same place in the graph."""
+def _aggregate(inferences: Sequence[Sequence[_Record]]) -> list[OperatorTime]:
+    """Means over inferences of what has the same place in the graph."""
     totals: dict[tuple[str, str, str], list[int]] = {}
+    for records in inferences:
+        _add(records, totals)
+    if not totals:
+        raise Unavailable("LiteRT's profiler saw no operator")
+    count = len(inferences)
+    return [
+        OperatorTime(name, tag, us * 1000 // count, calls // count, provider)
+        for (name, tag, provider), (us, calls) in totals.items()
+    ]
+
+
+def _add(records: Sequence[_Record], totals: dict[tuple[str, str, str], list[int]]) -> None:
     piece, in_piece = -1, False
     for tag, kind, index, subgraph, elapsed_us in records:
-        if tag == "Invoke":
-            piece, in_piece = -1, False
         by_delegate = bool(kind & _DELEGATE_OPERATOR)
         if not by_delegate and not kind & _OPERATOR:
             continue
@@ -123,12 +134,6 @@ def _aggregate(records: Sequence[_Record], inferences: int) -> list[OperatorTime
         total = totals.setdefault((f"{provider}:{part}:{index}", tag, provider), [0, 0])
         total[0] += elapsed_us
         total[1] += 1
-    if not totals:
-        raise Unavailable("LiteRT's profiler saw no operator")
-    return [
-        OperatorTime(name, tag, us * 1000 // inferences, calls // inferences, provider)
-        for (name, tag, provider), (us, calls) in totals.items()
-    ]
 
 
 class _Library:
@@ -206,11 +211,12 @@ class _Run:
     def repeats(self) -> bool:
         return not self._lite.status("RunCompiledModel", self._model, _FIRST, *self._buffers)
 
-    def record(self, inferences: int) -> list[_Record]:
+    def record(self) -> list[_Record]:
+        """What the profiler saw of one inference: its buffer is small in some releases."""
         profiler = self._lite.get("CompiledModelGetProfiler", self._model)
+        self._lite.call("ResetProfiler", profiler)
         self._lite.call("StartProfiler", profiler)
-        for _ in range(inferences):
-            self.infer()
+        self.infer()
         self._lite.call("StopProfiler", profiler)
         count = self._lite.get("GetNumProfilerEvents", profiler, out=_Int).value
         # Room for structures twice the size, so that a larger one shows and does not overflow.
@@ -221,10 +227,14 @@ class _Run:
         if not 0 <= unused < ctypes.sizeof(ctypes.c_uint64):
             raise Unavailable("LiteRT's profiler events have a layout that was not tried")
         events = (_Event.from_buffer_copy(room, i * size) for i in range(count))
-        return [
+        records = [
             (e.tag.decode(errors="replace"), e.kind, e.index, e.subgraph, e.elapsed_us)
             for e in events
         ]
+        if "Invoke" not in (tag for tag, kind, *_ in records if kind == _DEFAULT):
+            # Each inference begins with it; 2.1 keeps the last 2,048 events.
+            raise Unavailable("LiteRT's profiler has no room for a model of this size")
+        return records
 
     def _bind_inputs(self, feeds: Mapping[str, Array]) -> list[_Handle]:
         count = self._lite.get("GetNumSignatureInputs", self._signature, out=_Size).value

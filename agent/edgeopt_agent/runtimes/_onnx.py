@@ -27,6 +27,7 @@ from edgeopt_agent.runtimes._base import (
     readable,
     refuse_settings,
 )
+from edgeopt_agent.runtimes._tensors import as_tensor
 
 # On by default since 1.29: it writes a device id and sends events.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -44,7 +45,7 @@ _LEVELS = {
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 _DTYPES = {"float": "float32", "double": "float64"}
-_FATAL = 4
+_ERROR, _FATAL = 3, 4
 _UNKNOWN_OPERATOR = re.compile(
     r"(?P<custom>\S+)\(-?\d+\) is not a registered function/op"
     r"|No Op registered for (?P<builtin>\S+)"
@@ -56,6 +57,7 @@ class OnnxRuntime(Runtime):
     """Any build of ONNX Runtime: what it can use is what its execution providers say."""
 
     def __init__(self) -> None:
+        onnxruntime.set_default_logger_severity(_ERROR)
         # AzureExecutionProvider calls a web service: nothing of this device.
         providers = [p for p in onnxruntime.get_available_providers() if p[:5] != "Azure"]
         self.info = RuntimeInfo("onnxruntime", onnxruntime.__version__, tuple(providers))
@@ -79,7 +81,8 @@ class _Session(Session):
         if wanted and not usable:
             raise ModelError(
                 "PROVIDER_UNAVAILABLE",
-                f"ONNX Runtime has no {', '.join(self._wanted)} here, it has {', '.join(available)}",
+                f"ONNX Runtime has no {', '.join(self._wanted)} here, "
+                f"it has {', '.join(available)}",
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = settings.threads
@@ -87,7 +90,9 @@ class _Session(Session):
         options.graph_optimization_level = _LEVELS[settings.graph_optimization or "all"]
         # Errors come as exceptions; printing them too only hides what matters on stderr.
         options.log_severity_level = _FATAL
-        self._records = {name for name, _ in usable or [(p, {}) for p in available]} != {_CPU}
+        chosen = usable or [(name, {}) for name in available]
+        # What goes where is a question with a second provider only, and recording it has a price.
+        self._records = {name for name, _ in chosen} != {_CPU}
         if self._records:
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._profiled = settings.profile_dir is not None
@@ -95,11 +100,9 @@ class _Session(Session):
             options.enable_profiling = True
             options.profile_file_prefix = str(settings.profile_dir / "onnxruntime")
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(model), options, providers=usable or list(available)
-            )
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=chosen)
         except Exception as error:  # ORT's exceptions have no base of their own
-            raise _explain(error, model, self._wanted) from error
+            raise _explain(error, self._wanted) from error
         active = self._session.get_providers()
         if wanted and not set(self._wanted) & set(active):
             raise ModelError(
@@ -142,18 +145,17 @@ class _Session(Session):
             bound = self._binding.get_outputs()
             values = [v.numpy() if v.is_tensor() and v.has_value() else None for v in bound]
         pairs = list(zip(names, values, strict=True))
-        tensors = {name: value for name, value in pairs if isinstance(value, np.ndarray)}
+        tensors = {name: as_tensor(v) for name, v in pairs if isinstance(v, np.ndarray)}
         return tensors, [name for name in names if name not in tensors]
 
     def placement(self) -> Placement:
         nodes = self._nodes_by_provider()
         first = self._wanted[0] if self._wanted else ""
+        actual = self._session.get_providers()[0]
+        share = None if self._records else 1.0
         if nodes:
             actual = nodes.most_common(1)[0][0]
-            share = nodes[first or actual] / nodes.total()
-        else:
-            actual = self._session.get_providers()[0]
-            share = None if self._records else 1.0
+            share = nodes[first or actual] / sum(nodes.values())
         fallback = ""
         if first and first not in self._session.get_providers():
             fallback = f"{first} is not available here: {actual} executes the model"
@@ -176,7 +178,9 @@ class _Session(Session):
         events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
         # Microseconds. The first inference warms up.
         start = next(e["ts"] + e["dur"] for e in events if e["name"] == "model_run")
-        return _operators([e for e in events if e["cat"] == "Node" and e["ts"] >= start], inferences)
+        return _operators(
+            [e for e in events if e.get("cat") == "Node" and e["ts"] >= start], inferences
+        )
 
 
 def _operators(events: list[dict[str, Any]], inferences: int) -> list[OperatorTime]:
@@ -215,13 +219,13 @@ def _text(array: Array) -> Array:
     return np.array(words, dtype=object).reshape(array.shape)
 
 
-def _explain(error: Exception, model: Path, wanted: list[str]) -> ModelError:
+def _explain(error: Exception, wanted: list[str]) -> ModelError:
     if isinstance(error, MemoryError):
         raise error
     if found := _UNKNOWN_OPERATOR.search(str(error)):
         name = found["custom"] or found["builtin"] or found["kernel"]
         return ModelError("UNSUPPORTED_OPERATOR", f"ONNX Runtime does not have the operator {name}")
-    text = readable(error).replace(f"Load model from {model} failed:", "")
+    text = readable(error)
     if any(name != _CPU and name.removesuffix("ExecutionProvider") in text for name in wanted):
         return ModelError("PROVIDER_UNAVAILABLE", f"{', '.join(wanted)}: {text}")
     return ModelError("MODEL_INVALID", f"ONNX Runtime cannot load this model: {text}")

@@ -9,6 +9,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ class PyTorchMobile(Runtime):
     def __init__(self) -> None:
         engines = tuple(e for e in torch.backends.quantized.supported_engines if e != "none")
         self.info = RuntimeInfo("torch", str(torch.__version__), engines)
+        on_arm = platform.machine() in {"aarch64", "arm64"} and "qnnpack" in engines
+        self._engine = "qnnpack" if on_arm else torch.backends.quantized.engine
         with contextlib.suppress(RuntimeError):  # it may be set once
             torch.set_num_interop_threads(1)
         # For the life of the process: entering it around every inference would cost a microsecond.
@@ -60,24 +63,24 @@ class PyTorchMobile(Runtime):
                 f"it has {', '.join(self.info.providers)}",
             )
         torch.set_num_threads(settings.threads)
-        return _Session(model, settings.quantized_engine, self.info.providers)
+        return _Session(model, settings.quantized_engine, self._engine, self.info.providers)
 
 
 class _Session(Session):
-    def __init__(self, model: Path, engine: str, engines: tuple[str, ...]) -> None:
+    def __init__(self, model: Path, engine: str, default: str, engines: tuple[str, ...]) -> None:
         is_lite, signature = _inspect(model)
-        self._output_names: list[str] = signature.get("outputs", [])
-        self.inputs = [_spec(entry) for entry in signature["inputs"]] if signature else None
-        wanted = signature.get("quantized_engine") or ""
+        self.inputs = signature.inputs
+        self._output_names = signature.outputs
+        wanted = engine or signature.quantized_engine or default
         self._fallback = ""
-        if not engine and wanted and wanted not in engines:
-            self._fallback = f"the file asks for the quantized engine {wanted}, which is not here"
-        default = "qnnpack" if platform.machine() in {"aarch64", "arm64"} else ""
-        for choice in (engine, wanted, default):
-            if choice in engines:
-                # Before loading, which packs the weights for it.
-                torch.backends.quantized.engine = choice  # type: ignore[assignment]
-                break
+        if wanted not in engines:
+            self._fallback = (
+                f"the file asks for the quantized engine {wanted}, which is not here: "
+                f"{default} is used"
+            )
+            wanted = default
+        # Before loading, which packs the weights for it.
+        torch.backends.quantized.engine = wanted
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*(Lite Interpreter|torch.jit.load).*")
@@ -94,7 +97,9 @@ class _Session(Session):
         try:
             inputs = [torch.tensor(feeds[name]) for name in names]
         except TypeError as error:
-            raise ModelError("INPUT_MISMATCH", f"PyTorch has no such tensor: {readable(error)}") from error
+            raise ModelError(
+                "INPUT_MISMATCH", f"PyTorch has no such tensor: {readable(error)}"
+            ) from error
 
         def infer(module: Any = self._module) -> None:
             self._result = module(*inputs)
@@ -111,8 +116,7 @@ class _Session(Session):
 
     def placement(self) -> Placement:
         engine = torch.backends.quantized.engine
-        fallback = f"{self._fallback}: {engine} is used" if self._fallback else ""
-        return Placement("", "CPU", quantized_engine=engine, fallback=fallback)
+        return Placement("", "CPU", quantized_engine=engine, fallback=self._fallback)
 
     def profile(self, inferences: int) -> list[OperatorTime]:
         self.infer()
@@ -132,41 +136,49 @@ class _Session(Session):
         ]
 
 
-def _inspect(model: Path) -> tuple[bool, dict[str, Any]]:
-    """Whether it is a lite-interpreter file, and the signature that edgeopt stored in it, if any."""
+@dataclass(frozen=True)
+class _Signature:
+    """What edgeopt stores in the files it makes, as the extra file edgeopt.json."""
+
+    inputs: list[TensorSpec] | None = None
+    outputs: list[str] = field(default_factory=list)
+    quantized_engine: str = ""
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Signature:
+        stored = json.loads(text)
+        if stored["schema"] != _SIGNATURE_SCHEMA:
+            raise ValueError(f"its signature is {stored['schema']}, known is {_SIGNATURE_SCHEMA}")
+        inputs = [TensorSpec(i["name"], tuple(i["shape"]), i["dtype"]) for i in stored["inputs"]]
+        return cls(inputs, list(stored["outputs"]), stored["quantized_engine"] or "")
+
+
+def _inspect(model: Path) -> tuple[bool, _Signature]:
+    """Whether it is a lite-interpreter file, and the signature that edgeopt stored in it."""
     try:
         with zipfile.ZipFile(model) as archive:
             # The archive's own folder has any name.
             files = {name.partition("/")[2]: name for name in archive.namelist()}
             stored = files.get("extra/edgeopt.json")
-            signature = json.loads(archive.read(stored)) if stored else {}
+            signature = _Signature.parse(archive.read(stored)) if stored else _Signature()
     except zipfile.BadZipFile as error:
         raise ModelError(
             "MODEL_INVALID",
             "this is no PyTorch model: .ptl and TorchScript files are zip archives, this is none",
         ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError("MODEL_INVALID", f"this is no PyTorch model: {readable(error)}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError("MODEL_INVALID", f"this file cannot be used: {readable(error)}") from error
     if not {"bytecode.pkl", "constants.pkl"} & files.keys():
         raise ModelError(
             "MODEL_INVALID",
             "this PyTorch file holds no program (weights only, or no model at all): "
             "script or trace the module and save that",
         )
-    if signature and signature.get("schema") != _SIGNATURE_SCHEMA:
-        raise ModelError(
-            "MODEL_INVALID",
-            f"the signature in this file is {signature.get('schema')!r}, known is {_SIGNATURE_SCHEMA!r}",
-        )
     return "bytecode.pkl" in files, signature
 
 
-def _spec(entry: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"])
-
-
 def _flatten(result: Any, name: str = "output") -> list[tuple[str, Any]]:
-    """Names for what a module returns: a dict's keys, else positions; nested ones joined by dots."""
+    """Names for what a module returns: a dict's keys, else positions, joined by dots."""
     if isinstance(result, dict):
         return [pair for key, value in result.items() for pair in _nested(value, str(key))]
     if isinstance(result, (tuple, list)):
@@ -175,7 +187,9 @@ def _flatten(result: Any, name: str = "output") -> list[tuple[str, Any]]:
 
 
 def _nested(value: Any, name: str) -> list[tuple[str, Any]]:
-    return _flatten(value, f"{name}.") if isinstance(value, (dict, tuple, list)) else [(name, value)]
+    return (
+        _flatten(value, f"{name}.") if isinstance(value, (dict, tuple, list)) else [(name, value)]
+    )
 
 
 def _array(tensor: torch.Tensor) -> Array:

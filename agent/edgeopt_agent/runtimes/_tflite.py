@@ -27,6 +27,8 @@ from edgeopt_agent.runtimes._base import (
     readable,
     refuse_settings,
 )
+from edgeopt_agent.runtimes._tensors import as_tensor
+from edgeopt_agent.runtimes._tflite_graph import delegated_share
 
 if TYPE_CHECKING:
     from edgeopt_agent.runtimes._base import Array
@@ -91,7 +93,8 @@ class _Session(Session):
             )
         except (ValueError, RuntimeError) as error:
             raise _explain(error, settings) from error
-        self._delegated = _count_delegates(self._interpreter)
+        # External delegates take their part now, XNNPACK when tensors are allocated.
+        self._external = delegated_share(self._interpreter)[1] or 0 if delegates else 0
         self._input_details = _named(self._interpreter.get_input_details())
         self.inputs = [_spec(name, detail) for name, detail in self._input_details.items()]
 
@@ -99,8 +102,9 @@ class _Session(Session):
         check_feeds(self.inputs or (), feeds)
         try:
             # Before the first allocation: some models cannot be allocated in their declared shape.
+            now = {d["index"]: tuple(d["shape"]) for d in self._interpreter.get_input_details()}
             for name, detail in self._input_details.items():
-                if feeds[name].shape != tuple(detail["shape"]):
+                if feeds[name].shape != now[detail["index"]]:
                     self._interpreter.resize_tensor_input(detail["index"], feeds[name].shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
@@ -112,23 +116,23 @@ class _Session(Session):
 
     def outputs(self) -> tuple[dict[str, Array], list[str]]:
         details = _named(self._interpreter.get_output_details())
-        return {name: self._interpreter.get_tensor(d["index"]) for name, d in details.items()}, []
+        read = self._interpreter.get_tensor
+        return {name: as_tensor(read(d["index"])) for name, d in details.items()}, []
 
     def placement(self) -> Placement:
         wanted = [Path(provider.name).name for provider in self._settings.providers]
         requested = ", ".join(wanted) or ("CPU" if self._settings.disable_xnnpack else "")
-        share, partitions = _delegated(self._interpreter)
+        share, partitions = delegated_share(self._interpreter, self._external or None)
         if share is None:
             return Placement(requested)
-        # External delegates take their part when the model is opened, XNNPACK when it is allocated.
-        fallback = ""
-        if wanted and not self._delegated:
-            fallback = f"{requested} took no operator of this model"
-        elif not wanted and not share and not self._settings.disable_xnnpack:
-            fallback = "XNNPACK took no operator of this model: the built-in kernels execute it"
         actual = "CPU"
         if share:
-            actual = ", ".join(wanted) if self._delegated else "XNNPACK"
+            actual = requested if self._external else "XNNPACK"
+        fallback = ""
+        if wanted and not self._external:
+            fallback = f"{requested} took no operator of this model: {actual} executes it"
+        elif not wanted and not share and not self._settings.disable_xnnpack:
+            fallback = "XNNPACK took no operator of this model: the built-in kernels execute it"
         return Placement(requested, actual, share, partitions, fallback=fallback)
 
     def profile(self, inferences: int) -> list[OperatorTime]:
@@ -211,49 +215,3 @@ def _plain(array: Array) -> Array:
         encoded = [text.encode() if isinstance(text, str) else text for text in array.flat]
         return np.array(encoded, dtype=np.bytes_).reshape(array.shape)
     return array
-
-
-def _count_delegates(interpreter: Any) -> int:
-    try:
-        return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
-    except (AttributeError, TypeError, KeyError, ValueError):
-        return 0
-
-
-def _delegated(interpreter: Any) -> tuple[float | None, int | None]:
-    """The share of the main subgraph's operators that delegates execute, and in how many pieces.
-
-    The interpreter keeps the operators that a delegate replaced and appends a DELEGATE per piece.
-    """
-    try:
-        ops = [
-            (op["op_name"], {int(t) for t in op["inputs"] if t >= 0}, set(map(int, op["outputs"])))
-            for op in interpreter._get_ops_details()
-        ]
-    except (AttributeError, TypeError, KeyError, ValueError):
-        # A private interface: not knowing is an answer.
-        return None, None
-    originals = [(inputs, outputs) for name, inputs, outputs in ops if name != "DELEGATE"]
-    pieces = [(inputs, outputs) for name, inputs, outputs in ops if name == "DELEGATE"]
-    results = {int(detail["index"]) for detail in interpreter.get_output_details()}
-    taken = set[int]().union(*(_replaced(originals, *piece, results) for piece in pieces))
-    return (len(taken) / len(originals) if originals else None), len(pieces)
-
-
-def _replaced(
-    ops: Sequence[tuple[set[int], set[int]]], given: set[int], made: set[int], results: set[int]
-) -> set[int]:
-    """The operators that fit into a piece with these inputs and outputs (tensor indices).
-
-    They read nothing but the piece's inputs and each other, and whatever of theirs is read outside
-    is an output of the piece. Walking back from the outputs alone would miss the ends of a graph
-    that only write variables.
-    """
-    inside = {i for i, (ins, outs) in enumerate(ops) if (ins or outs) and not outs & given}
-    while True:
-        at_hand = given.union(*(ops[i][1] for i in inside))
-        read_outside = results.union(*(ins for i, (ins, _) in enumerate(ops) if i not in inside))
-        fit = {i for i in inside if ops[i][0] <= at_hand and not (ops[i][1] - made) & read_outside}
-        if fit == inside:
-            return inside
-        inside = fit

@@ -77,8 +77,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def WatchBenchmark(  # noqa: N802
         self, request: agent_pb2.WatchBenchmarkRequest, _: Context
     ) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
-        async for event in self._queue.get(request.name).watch(request.after_sequence):
-            yield agent_pb2.WatchBenchmarkResponse(event=event)
+        async for response in self._queue.get(request.name).watch(request.after_sequence):
+            yield response
 
     @streaming
     async def WatchTelemetry(  # noqa: N802

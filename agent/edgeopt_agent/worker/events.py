@@ -1,4 +1,8 @@
-"""The pipe between a worker and its agent: length-prefixed BenchmarkEvent messages."""
+"""The pipe between a worker and its agent: BenchmarkEvents, length-prefixed.
+
+The agent reads them right into the message that it will send to the host: a launch of a fast model
+has megabytes of samples, and copying them would be most of what the agent does.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import os
 import struct
 from collections.abc import AsyncIterator
 
-from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 
 _LENGTH = struct.Struct("<I")
 
@@ -34,7 +38,7 @@ class EventWriter:
 
 async def read_events(
     reader: asyncio.StreamReader,
-) -> AsyncIterator[benchmark_pb2.BenchmarkEvent]:
+) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
     """The agent's end. A worker that dies in the middle of an event ends the stream."""
     while True:
         try:
@@ -42,4 +46,6 @@ async def read_events(
             data = await reader.readexactly(length)
         except asyncio.IncompleteReadError:
             return
-        yield benchmark_pb2.BenchmarkEvent.FromString(data)
+        response = agent_pb2.WatchBenchmarkResponse()
+        response.event.ParseFromString(data)
+        yield response

@@ -27,6 +27,8 @@ Phase = benchmark_pb2.Progress.Phase
 
 # A sample buffer stops here: 40 MB, and 50 s of the fastest model seen.
 _MAX_SAMPLES = 5_000_000
+# At 8 bytes each, well below gRPC's 4 MiB.
+_SAMPLES_PER_EVENT = 100_000
 _PROGRESS_NS = 1_000_000_000
 _PROFILE_INFERENCES = 20
 
@@ -163,14 +165,28 @@ class Launch:
                 reported = timed
                 self._progress(phase, len(samples), _fraction(timed, len(samples), goal))
         readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
-        ends = [first for _, first in blocks[1:]] + [len(samples)]
-        for index, ((start, first), last) in enumerate(zip(blocks, ends, strict=True)):
-            block = benchmark_pb2.Samples(block=index, start_time_ns=start)
-            block.latency_ns.extend(samples[first:last])
-            self._emit(Event(samples=block))
-        for reading in readings:
-            self._emit(Event(state=reading))
+        self._report(blocks, samples, readings)
         return samples, timed
+
+    def _report(
+        self,
+        blocks: list[tuple[int, int]],
+        samples: array[int],
+        readings: list[benchmark_pb2.StateReading],
+    ) -> None:
+        """Sends what was measured in few and large messages: each costs the agent CPU time."""
+        ends = [first for _, first in blocks[1:]] + [len(samples)]
+        message = benchmark_pb2.Samples()
+        pending = 0
+        for (start, first), last in zip(blocks, ends, strict=True):
+            message.blocks.add(start_time_ns=start, latency_ns=samples[first:last])
+            pending += last - first
+            if pending > _SAMPLES_PER_EVENT:
+                self._emit(Event(samples=message))
+                message, pending = benchmark_pb2.Samples(), 0
+        if pending:
+            self._emit(Event(samples=message))
+        self._emit(Event(state=benchmark_pb2.StateReadings(readings=readings)))
 
     @property
     def _warmup_goal(self) -> tuple[int, int]:

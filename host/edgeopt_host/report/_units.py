@@ -7,6 +7,8 @@ import math
 _TIMES = ((1e-6, "ns"), (1e-3, "µs"), (1.0, "ms"), (1e3, "s"))  # in ms
 _SIZES = ((1.0, "B"), (2.0**10, "KB"), (2.0**20, "MB"), (2.0**30, "GB"))
 
+_MOST_DECIMALS = 6
+
 
 def number(value: float) -> str:
     """Three significant digits: 0.0123, 1.23, 12.3, 123, 1234.
@@ -31,10 +33,10 @@ def interval(middle: float, low: float, high: float) -> str:
     """A time in ms with its interval, all with the same unit and digits: "1.23 ms [1.20, 1.31]"."""
     factor, unit = _unit(_TIMES, middle)
     decimals = _decimals(middle / factor)
-    # An interval narrower than the last digit would read as a single number, twice.
-    while decimals < 6 and f"{low / factor:.{decimals}f}" == f"{high / factor:.{decimals}f}" != "0":  # noqa: PLR2004
-        if low == high:
-            break
+    # Ends that read the same would say that nothing is uncertain.
+    while decimals < _MOST_DECIMALS and f"{high / factor:.{decimals}f}" == (
+        f"{low / factor:.{decimals}f}" if low != high else ""
+    ):
         decimals += 1
     first, *ends = (f"{value / factor:.{decimals}f}" for value in (middle, low, high))
     return f"{first} {unit} [{', '.join(ends)}]"
@@ -55,13 +57,13 @@ def _scaled(
 
 
 def _unit(units: tuple[tuple[float, str], ...], value: float) -> tuple[float, str]:
-    # Rounded first: 999.6 µs are 1.00 ms.
-    rounded = float(f"{abs(value):.3g}") if math.isfinite(value) else 0.0
-    return next((u for u in reversed(units) if rounded >= u[0]), units[0])
+    # By what will be written: 999.6 µs are 1.00 ms.
+    fits = (u for u in reversed(units) if float(f"{abs(value) / u[0]:.3g}") >= 1)
+    return next(fits, units[0])
 
 
 def _decimals(value: float) -> int:
     if value == 0 or not math.isfinite(value):
         return 0
     exponent = math.floor(math.log10(float(f"{abs(value):.3g}")))
-    return min(max(2 - exponent, 0), 6)
+    return min(max(2 - exponent, 0), _MOST_DECIMALS)

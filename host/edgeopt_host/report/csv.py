@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from edgeopt_host.report._cells import plain
 from edgeopt_host.run import Run
 
 # Column → where it stands in the document. The order is documented: new ones go to the end.
@@ -74,7 +75,8 @@ COLUMNS = {
 def render(runs: Sequence[Run]) -> str:
     """RFC 4180 (with plain line ends) and a header; what does not apply is an empty field.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe before it.
+    A text that a spreadsheet would take for a formula gets an apostrophe before it, and control
+    characters are escaped: a run is one line.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -101,6 +103,7 @@ def _field(value: Any) -> str | float | None:
     if isinstance(value, list):
         value = " ".join(item["code"] for item in value)
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+        value = plain(value)
+        return f"'{value}" if value.startswith(("=", "+", "-", "@")) else value
     number: float | None = value
     return number

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from edgeopt_host import _files
 from edgeopt_host.errors import StoreError, UsageError
@@ -95,8 +95,8 @@ def explained(url: URL) -> Iterator[None]:
     """
     try:
         yield
-    except NoSuchModuleError as error:
-        raise StoreError(f"the results' database cannot be used: {error}") from error
+    except json.JSONDecodeError as error:
+        raise StoreError(f"the results' database holds a damaged run: {error}") from error
     except (DBAPIError, sqlite3.Error) as error:
         said = str(error.orig if isinstance(error, DBAPIError) else error)
         meaning = next(
@@ -117,8 +117,9 @@ def _prepare(connection: Any, _record: Any) -> None:
     """What every SQLite connection is told first."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys=ON")
-    # So that deleting runs gives the disk back. Means something to a new file only.
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    if cursor.execute("PRAGMA page_count").fetchone() == (0,):
+        # So that deleting runs gives the disk back. A file is told before its first table.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     # Safe in WAL mode: a power cut may lose the last run, never the database.
     cursor.execute("PRAGMA synchronous=NORMAL")
     try:

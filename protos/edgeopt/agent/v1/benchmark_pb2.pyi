@@ -190,12 +190,12 @@ class BenchmarkEvent(_message.Message):
     progress: Progress
     execution: Execution
     samples: Samples
-    state: StateReading
+    state: StateReadings
     result: LaunchResult
     profile: Profile
     outputs: Outputs
     warning: Warning
-    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReading, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("phase", "inferences", "fraction")
@@ -244,14 +244,23 @@ class Execution(_message.Message):
     def __init__(self, implementation: _Optional[str] = ..., version: _Optional[str] = ..., threads: _Optional[int] = ..., requested_provider: _Optional[str] = ..., actual_provider: _Optional[str] = ..., delegated_share: _Optional[float] = ..., partitions: _Optional[int] = ..., quantized_engine: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[TensorShape, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[TensorShape, _Mapping]]] = ...) -> None: ...
 
 class Samples(_message.Message):
-    __slots__ = ("block", "start_time_ns", "latency_ns")
-    BLOCK_FIELD_NUMBER: _ClassVar[int]
-    START_TIME_NS_FIELD_NUMBER: _ClassVar[int]
-    LATENCY_NS_FIELD_NUMBER: _ClassVar[int]
-    block: int
-    start_time_ns: int
-    latency_ns: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, block: _Optional[int] = ..., start_time_ns: _Optional[int] = ..., latency_ns: _Optional[_Iterable[int]] = ...) -> None: ...
+    __slots__ = ("blocks",)
+    class Block(_message.Message):
+        __slots__ = ("start_time_ns", "latency_ns")
+        START_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+        LATENCY_NS_FIELD_NUMBER: _ClassVar[int]
+        start_time_ns: int
+        latency_ns: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, start_time_ns: _Optional[int] = ..., latency_ns: _Optional[_Iterable[int]] = ...) -> None: ...
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    blocks: _containers.RepeatedCompositeFieldContainer[Samples.Block]
+    def __init__(self, blocks: _Optional[_Iterable[_Union[Samples.Block, _Mapping]]] = ...) -> None: ...
+
+class StateReadings(_message.Message):
+    __slots__ = ("readings",)
+    READINGS_FIELD_NUMBER: _ClassVar[int]
+    readings: _containers.RepeatedCompositeFieldContainer[StateReading]
+    def __init__(self, readings: _Optional[_Iterable[_Union[StateReading, _Mapping]]] = ...) -> None: ...
 
 class StateReading(_message.Message):
     __slots__ = ("moment", "sensors", "cpu_wait_ns", "thread_cpu_ns")

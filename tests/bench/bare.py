@@ -1,0 +1,82 @@
+"""The independent yardstick: a runtime's own loop, with nothing of edgeopt in it.
+
+    python bare.py RUNTIME MODEL SHAPE… → p50 in nanoseconds
+
+One thread, 0.5 s of warm-up, 1 s timed; the runtime's leanest call, inputs bound before.
+"""
+
+import os
+import sys
+import time
+
+import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
+def values(shape, dtype):
+    generator = np.random.default_rng([0, 0])
+    if np.dtype(dtype).kind == "f":
+        return generator.random(shape).astype(dtype)
+    return generator.integers(0, 1, shape, dtype=dtype, endpoint=True)
+
+
+def tflite(model, _):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model, num_threads=1)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], values(detail["shape"], detail["dtype"]))
+    return interpreter.invoke
+
+
+def onnx(model, shapes):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+    binding = session.io_binding()
+    for declared, shape in zip(session.get_inputs(), shapes):
+        binding.bind_cpu_input(declared.name, values(shape, np.float32))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    return lambda: session.run_with_iobinding(binding)
+
+
+def ptl(model, shapes):
+    import torch
+    from torch.jit.mobile import _load_for_lite_interpreter
+
+    torch.set_num_threads(1)
+    module = _load_for_lite_interpreter(model)
+    inputs = [torch.from_numpy(values(shape, np.float32)) for shape in shapes]
+
+    def infer():
+        with torch.inference_mode():
+            return module(*inputs)
+
+    return infer
+
+
+def main():
+    runtime, model, *shapes = sys.argv[1:]
+    infer = globals()[runtime](model, [[int(n) for n in shape.split(",")] for shape in shapes])
+    run(infer, 0.5)
+    print(int(np.median(run(infer, 1.0))))
+
+
+def run(infer, seconds):
+    clock = time.perf_counter_ns
+    latencies = []
+    end = clock() + int(seconds * 1e9)
+    while clock() < end or len(latencies) < 20:
+        before = clock()
+        infer()
+        latencies.append(clock() - before)
+    return latencies
+
+
+main()

@@ -1,0 +1,230 @@
+"""What every store does. A database is one fixture; PostgreSQL will be another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edgeopt_host.errors import StoreError, UsageError
+from edgeopt_host.run import Run
+from edgeopt_host.store import RunStore
+from sample_runs import failed_run, measured_run, same_launches, whole_run
+
+_ADD_FIVE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from sample_runs import measured_run
+from edgeopt_host.store import RunStore
+sys.stdin.read()
+for _ in range(5):
+    with RunStore.open(sys.argv[2]) as store:
+        store.add(measured_run())
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.delenv("EDGEOPT_DATABASE_URL", raising=False)
+    return f"sqlite:///{tmp_path / 'edgeopt.db'}"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[RunStore]:
+    with RunStore.open(url) as opened:
+        yield opened
+
+
+def _at(minute: int, **changes: object) -> Run:
+    return measured_run(time=f"2026-11-02T10:{minute:02}:00+00:00", **changes)  # type: ignore[arg-type]
+
+
+def _ids(runs: list[Run]) -> list[str]:
+    return [run.id for run in runs]
+
+
+class TestRoundTrip:
+    def test_every_field(self, store: RunStore) -> None:
+        run = whole_run()
+        store.add(run)
+        found = store.get(run.id, samples=True)
+        assert found.document() == run.document()
+        assert same_launches(found.launches, run.launches)
+        assert found.channels == run.channels
+
+    def test_of_a_failed_run(self, store: RunStore) -> None:
+        run = failed_run()
+        store.add(run)
+        assert store.get(run.id, samples=True) == run
+
+    def test_samples_are_left_out_unless_asked_for(self, store: RunStore) -> None:
+        run = whole_run()
+        store.add(run)
+        assert store.get(run.id).launches == []
+        assert store.list()[0].launches == []
+        assert store.list()[0].document() == run.document()
+
+    def test_survives_closing(self, url: str) -> None:
+        run = whole_run()
+        with RunStore.open(url) as store:
+            store.add(run)
+        with RunStore.open(url) as store:
+            assert store.get(run.id, samples=True).document() == run.document()
+
+    def test_figures_that_are_none_become_null(self, store: RunStore) -> None:
+        run = measured_run(throughput_per_s=float("inf"), load_ms=float("nan"))
+        store.add(run)
+        found = store.get(run.id)
+        assert (found.throughput_per_s, found.load_ms) == (None, None)
+
+    def test_a_name_that_is_no_text(self, store: RunStore) -> None:
+        run = measured_run("f\udcff.tflite")
+        store.add(run)
+        assert _ids(store.list(model="f\\udcff.tflite")) == [run.id]
+
+    def test_an_id_is_there_once(self, store: RunStore) -> None:
+        run = whole_run()
+        store.add(run)
+        with pytest.raises(StoreError, match=f"{run.id} is stored already"):
+            store.add(run)
+        assert len(store.list()) == 1
+
+
+class TestList:
+    def test_newest_first_whatever_the_order_of_adding(self, store: RunStore) -> None:
+        runs = [_at(minute) for minute in (3, 1, 2)]
+        for run in runs:
+            store.add(run)
+        assert _ids(store.list()) == [runs[0].id, runs[2].id, runs[1].id]
+
+    def test_zones_are_compared_as_times(self, store: RunStore) -> None:
+        east = measured_run(time="2026-11-02T11:30:00+02:00")
+        utc = measured_run(time="2026-11-02T10:00:00Z")
+        store.add(utc)
+        store.add(east)
+        assert _ids(store.list()) == [utc.id, east.id]
+
+    def test_pages(self, store: RunStore) -> None:
+        for minute in (1, 1, 1, 2, 2, 3, 4):
+            store.add(_at(minute, labels={"k": "v"}))
+        everything = _ids(store.list())
+        for filters in ({}, {"device": "pi4"}, {"labels": {"k": "v"}}):
+            pages: list[str] = []
+            while page := store.list(limit=2, before=pages[-1] if pages else None, **filters):
+                pages += _ids(page)
+            assert pages == everything
+
+    def test_limits(self, store: RunStore) -> None:
+        for minute in range(55):
+            store.add(_at(minute, launches=[]))
+        assert len(store.list()) == 50
+        assert len(store.list(limit=None)) == 55
+
+    def test_filters(self, store: RunStore) -> None:
+        one = _at(1, model="a.tflite", device="pi4", labels={"k": "1", "x": "y"})
+        two = _at(2, model="b.tflite", device="pi4", labels={"k": "2", "x": "y"})
+        three = _at(3, model="a.tflite", device="pi5", labels={"k": "1"})
+        two.model.sha256 = "cd" * 32
+        for run in (one, two, three):
+            store.add(run)
+        found = {
+            "device": _ids(store.list(device="pi4")),
+            "model": _ids(store.list(model="a.tflite")),
+            "digest": _ids(store.list(model="CDCDCDCD")),
+            "short digest": _ids(store.list(model="cdcdcdc")),
+            "label": _ids(store.list(labels={"k": "1"})),
+            "labels": _ids(store.list(labels={"k": "1", "x": "y"})),
+            "device and model": _ids(store.list(device="pi4", model="a.tflite")),
+            "device and label": _ids(store.list(device="pi4", labels={"x": "y"})),
+            "nothing": _ids(store.list(device="pi4", labels={"k": "3"})),
+        }
+        assert found == {
+            "device": [two.id, one.id],
+            "model": [three.id, one.id],
+            "digest": [two.id],
+            "short digest": [],
+            "label": [three.id, one.id],
+            "labels": [one.id],
+            "device and model": [one.id],
+            "device and label": [two.id, one.id],
+            "nothing": [],
+        }
+
+    def test_a_digest_start_that_several_models_share(self, store: RunStore) -> None:
+        one, two = _at(1), _at(2)
+        one.model.sha256, two.model.sha256 = "ab" * 32, "ab" * 31 + "cd"
+        store.add(one)
+        store.add(two)
+        assert _ids(store.list(model="abababab")) == [two.id, one.id]
+
+
+class TestIds:
+    def test_a_beginning_finds(self, store: RunStore) -> None:
+        store.add(measured_run(id="0aaaaaaaaaaa"))
+        store.add(measured_run(id="0aabbbbbbbbb"))
+        assert store.get("0AAB").id == "0aabbbbbbbbb"
+        assert store.resolve(["0aab", "0aabb", "0aaa"]) == ["0aabbbbbbbbb", "0aaaaaaaaaaa"]
+
+    def test_a_whole_id_wins_over_a_beginning(self, store: RunStore) -> None:
+        store.add(measured_run(id="0aa"))
+        store.add(measured_run(id="0aab"))
+        assert store.get("0aa").id == "0aa"
+
+    def test_an_ambiguous_one_names_candidates(self, store: RunStore) -> None:
+        for last in "123456789":
+            store.add(measured_run(id=f"0aaaaaaaaaa{last}", launches=[]))
+        with pytest.raises(UsageError, match=r"begin with '0a': 0aaaaaaaaaa9, .*, …"):
+            store.get("0a")
+
+    def test_an_unknown_one_names_what_is_near(self, store: RunStore) -> None:
+        store.add(measured_run(id="0aaaaaaaaaaa"))
+        with pytest.raises(UsageError, match="did you mean 0aaaaaaaaaaa"):
+            store.get("0aaaaaaaabaa")
+        with pytest.raises(UsageError, match="runs list"):
+            store.get("zzz")
+        with pytest.raises(UsageError, match="empty"):
+            store.get(" ")
+
+
+class TestDelete:
+    def test_takes_everything_along(self, store: RunStore) -> None:
+        kept, gone = whole_run(), whole_run()
+        store.add(kept)
+        store.add(gone)
+        assert store.delete([gone.id, "unknown"]) == 1
+        assert _ids(store.list()) == [kept.id]
+        assert _ids(store.list(labels={"branch": "main"})) == [kept.id]
+        store.add(gone)
+        assert store.get(gone.id, samples=True).document() == gone.document()
+
+    def test_many(self, store: RunStore) -> None:
+        ids = [f"0aaaaaaa{number:04}" for number in range(1201)]
+        store.add(measured_run(id=ids[0]))
+        assert store.delete(ids) == 1
+
+
+def test_several_threads_at_once(store: RunStore) -> None:
+    runs = [measured_run() for _ in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(store.add, runs))
+    assert len(store.list()) == 20
+
+
+def test_several_processes_at_once(url: str) -> None:
+    """Also when all of them find no database."""
+    command = [sys.executable, "-c", _ADD_FIVE, str(Path(__file__).parents[1]), url]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    assert said == [""] * 4
+    with RunStore.open(url) as store:
+        assert len(store.list()) == 20

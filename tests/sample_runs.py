@@ -1,0 +1,133 @@
+"""Runs as a push would make them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from edgeopt_host.run import (
+    Block,
+    Device,
+    Energy,
+    Failure,
+    Latency,
+    Launch,
+    Memory,
+    Model,
+    Operator,
+    Reading,
+    Run,
+    RuntimeUsed,
+    Shape,
+    State,
+    Temperature,
+    Tensor,
+    Warning,  # noqa: A004 - the document's name for it
+)
+from edgeopt_host.store import new_id
+
+
+def whole_run(**changes: Any) -> Run:
+    """A run in which every field says something, and no two say the same."""
+    run = Run(
+        id=new_id(),
+        time="2026-11-02T10:00:00+00:00",
+        command="edgeopt-host push face.tflite --device pi4",
+        model=Model("face.tflite", "ab" * 32, 229_032, "tflite"),
+        device=Device(
+            "pi4",
+            board="Raspberry Pi 4 Model B Rev 1.4",
+            cpu="Cortex-A72",
+            architecture="aarch64",
+            cores=4,
+            memory_bytes=4 * 2**30,
+            os="Debian GNU/Linux 12 (bookworm)",
+            kernel="6.6.31",
+            python="3.11.2",
+            agent_version="0.1.0",
+            emulated=False,
+        ),
+        runtime=RuntimeUsed(
+            "tflite", "ai-edge-litert", "2.1.0", 4, "GPU", "XNNPACK", 0.97, 2, "qnnpack"
+        ),
+        labels={"branch": "main", "commit": "0123abc"},
+        shape=Shape(2, 3, 30.5, [Tensor("image", [1, 128, 128, 3], "float32")]),
+        latency_ms=Latency(4812, 3, 0.4, 0.424, 0.013, 0.42, [0.412, 0.433], 0.46, 0.5, 0.59, 1.26),
+        throughput_per_s=2381.5,
+        load_ms=12.3,
+        first_inference_ms=0.63,
+        harness_overhead_us=0.4,
+        memory=Memory(39_800_000, 20_000_000, 9_000_000),
+        energy=Energy("measured", None, 1.23, [1.2, 1.26], "rapl", 10.0),
+        state=State(Temperature(48.2, 51.0, 50.9), False, {"cpu0": 1799.6}, "ondemand"),
+        accuracy={"top1": 0.71},
+        profile=[Operator("conv", "CONV_2D", 31.5, 1, "XNNPACK")],
+        warnings=[Warning("NOISY", "block medians vary by 12 %: stop other work")],
+        error=Failure("WORKER_KILLED", "the worker was killed"),
+        launches=[_launch(0), _launch(1)],
+        channels={"cpu-thermal": "temperature_celsius", "cpu0": "clock_hz"},
+    )
+    for name, value in changes.items():
+        setattr(run, name, value)
+    return run
+
+
+def measured_run(model: str = "face.tflite", device: str = "pi4", **changes: Any) -> Run:
+    """A run that went well."""
+    run = whole_run(error=None, **changes)
+    run.model.name, run.device.name = model, device
+    return run
+
+
+def failed_run(device: str = "phone") -> Run:
+    """A run of which there is nothing but a reason."""
+    return Run(
+        id=new_id(),
+        time="2026-11-02T10:00:01+00:00",
+        command="edgeopt-host push face.tflite --device phone",
+        model=Model("face.tflite", "ab" * 32, 229_032, "tflite"),
+        device=Device(device),
+        runtime=RuntimeUsed("tflite"),
+        error=Failure("UNREACHABLE", "no agent answers"),
+    )
+
+
+def same_launches(one: list[Launch], other: list[Launch]) -> bool:
+    """Bit for bit, where NaN is NaN."""
+    return repr(_listed(one)) == repr(_listed(other))
+
+
+def _listed(launches: list[Launch]) -> list[Any]:
+    blocks = [
+        [(b.start_ns, b.latency_ns.dtype, b.latency_ns.tolist()) for b in launch.blocks]
+        for launch in launches
+    ]
+    figures = [{**vars(launch), "blocks": None} for launch in launches]
+    return [blocks, figures]
+
+
+def _launch(number: int) -> Launch:
+    first = 100 * number
+    return Launch(
+        load_ns=first + 1,
+        first_inference_ns=first + 2,
+        warmup_inferences=first + 3,
+        harness_overhead_ns=first + 4,
+        timed_ns=first + 5,
+        peak_rss_bytes=first + 6,
+        runtime_rss_bytes=first + 7,
+        model_rss_bytes=first + 8,
+        anonymous_bytes=first + 9,
+        file_bytes=first + 10,
+        blocks=[
+            Block(7, np.array([1, 2**62, 3], np.int64)),
+            Block(8, np.array([], np.int64)),
+            Block(9, np.array([420_000, 420_001], np.int64)),
+        ],
+        readings=[
+            Reading("start", 5, {"cpu-thermal": 48.2, "cpu0": math.nan}, 3, 4),
+            Reading("end", 6, {}, None, None),
+        ],
+    )

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from command_line import CommandLine, command_line
+from edgeopt.agent.v1 import device_pb2
+from edgeopt_host.errors import Unreachable
+from edgeopt_host.inventory import Device, Inventory
+
+_Channel = device_pb2.SensorChannel
+
+
+def _facts() -> device_pb2.Device:
+    return device_pb2.Device(
+        agent_version="0.1.0",
+        board=device_pb2.Board(model="Raspberry Pi 5 Model B", source="device-tree"),
+        cpu=device_pb2.Cpu(
+            model="Cortex-A76",
+            architecture="aarch64",
+            logical_cores=6,
+            physical_cores=6,
+            performance_cores=2,
+            usable_cores=4,
+            clusters=[
+                device_pb2.CpuCluster(
+                    cores=[0, 1, 2, 3],
+                    min_hz=600_000_000,
+                    max_hz=1_800_000_000,
+                    governor="ondemand",
+                    model="Cortex-A55",
+                ),
+                device_pb2.CpuCluster(cores=[4, 6]),
+            ],
+        ),
+        memory=device_pb2.Memory(total_bytes=8 * 2**30, limit_bytes=2**30, available_bytes=2**29),
+        os=device_pb2.OperatingSystem(name="Debian 12", kernel="6.6.31", python="3.11.2"),
+        emulated=True,
+        emulator="qemu-user",
+        runtimes=[
+            device_pb2.RuntimeFacts(
+                name="onnx",
+                implementation="onnxruntime",
+                version="1.23.2",
+                providers=["CPUExecutionProvider"],
+            ),
+            device_pb2.RuntimeFacts(name="ptl", unavailable_reason="torch is not installed"),
+        ],
+        sensors=[
+            device_pb2.SensorFacts(
+                name="thermal",
+                channels=[
+                    _Channel(name="cpu", quantity=_Channel.QUANTITY_TEMPERATURE_CELSIUS),
+                    _Channel(name="gpu", quantity=_Channel.QUANTITY_TEMPERATURE_CELSIUS),
+                    _Channel(name="new", quantity=99),  # type: ignore[arg-type]
+                ],
+                min_interval_ns=100_000_000,
+            ),
+            device_pb2.SensorFacts(name="rapl", unavailable_reason="no RAPL domain"),
+        ],
+        storage_free_bytes=3 * 2**30,
+    )
+
+
+class _Agent:
+    def __init__(self) -> None:
+        self.refreshed = False
+
+    def device(self, *, refresh: bool = False) -> device_pb2.Device:
+        self.refreshed = refresh
+        return _facts()
+
+
+class _Bench:
+    """In place of the client: the addresses at which an agent answers."""
+
+    def __init__(self) -> None:
+        self.answering = {""}  # local
+        self.agent = _Agent()
+        self.busy = False
+
+    @contextlib.contextmanager
+    def connect(
+        self,
+        device: Device,
+        timeout_s: float = 5.0,
+        on_wait: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[_Agent]:
+        if device.name == "local" and self.busy:
+            on_wait("another command is using local; waiting for its end")
+        if device.address not in self.answering:
+            raise Unreachable(
+                f"no agent answers at {device.address} within {timeout_s:g} s; is it on?"
+            )
+        yield self.agent
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> _Bench:
+    stub = types.ModuleType("edgeopt_host.client")
+    bench = _Bench()
+    stub.connect = bench.connect  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "edgeopt_host.client", stub)
+    return bench
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    bench: _Bench,  # noqa: ARG001 - in place of real agents
+) -> CommandLine:
+    return command_line(tmp_path, monkeypatch, capsys)
+
+
+def test_adding_checks_first(call: CommandLine, bench: _Bench) -> None:
+    done = call("device", "add", "pi5", "localhost", "--tag", "pi")
+    assert (done.code, done.out) == (4, "")
+    assert done.err == (
+        "edgeopt-host: nothing was added (--no-check adds it all the same): "
+        "no agent answers at localhost:50551 within 5 s; is it on?\n"
+    )
+    assert len(Inventory.load().devices) == 1
+    bench.answering.add("localhost:50551")
+    done = call("device", "add", "pi5", "localhost", "--tag", "pi")
+    assert (done.code, done.err) == (0, "added pi5 at localhost:50551\n")
+    assert "Raspberry Pi 5 Model B" in done.out
+    assert Inventory.load().get("pi5") == Device("pi5", "localhost:50551", ("pi",))
+
+
+def test_adding_without_a_check(call: CommandLine) -> None:
+    assert call("device", "add", "pi5", "localhost:7", "--no-check") == (
+        0,
+        "",
+        "added pi5 at localhost:7\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pi5", "10.0.0.1"), "plain text is never sent off loopback"),
+        (("Pi5", "localhost"), "is no device name"),
+        (("local", "localhost"), "built in"),
+        (("pi5", "localhost", "--tag", "A"), "is no tag"),
+        (("pi5",), "Missing argument 'ADDRESS'"),
+    ],
+)
+def test_adding_wrongly(
+    call: CommandLine, bench: _Bench, arguments: tuple[str, ...], said: str
+) -> None:
+    bench.answering.add("localhost:50551")
+    done = call("device", "add", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert len(Inventory.load().devices) == 1
+
+
+def test_the_list_asks_all(call: CommandLine) -> None:
+    call("device", "add", "pi5", "localhost:7", "--tag", "pi", "--tag", "lab", "--no-check")
+    done = call("device", "list")
+    assert (done.code, done.err) == (0, "")
+    local, pi5 = done.out.splitlines()[1:]
+    assert local.split()[:3] == ["local", "built", "in"]
+    assert "Raspberry Pi 5 Model B (emulated)" in local
+    assert "onnx" in local
+    assert "ptl" not in local
+    assert pi5.split()[:4] == ["pi5", "localhost:7", "pi", "lab"]
+    assert pi5.endswith("no agent answers at localhost:7 within 3 s")
+
+
+def test_the_list_as_json(call: CommandLine, bench: _Bench) -> None:
+    call("device", "add", "pi5", "localhost:7", "--no-check")
+    bench.busy = True
+    document = json.loads(call("device", "list", "--format", "json").out)
+    assert document["schema"] == "edgeopt.devices/1"
+    local, pi5 = document["devices"]
+    assert local["error"] == {"reason": "BUSY", "message": "another command is using local"}
+    assert pi5["error"]["reason"] == "UNREACHABLE"
+    assert (pi5["address"], pi5["reachable"], pi5["facts"]) == ("localhost:7", False, None)
+    bench.busy = False
+    local = json.loads(call("device", "list", "--format", "json").out)["devices"][0]
+    assert (local["address"], local["reachable"], local["error"]) == (None, True, None)
+    assert local["facts"]["board"]["model"] == "Raspberry Pi 5 Model B"
+
+
+def test_info_as_a_table(call: CommandLine) -> None:
+    done = call("device", "info", "local")
+    assert (done.code, done.err) == (0, "")
+    for fact in (
+        "Raspberry Pi 5 Model B (says device-tree)",
+        "yes by qemu-user: its latencies say nothing about a real board",
+        "Cortex-A76, aarch64",
+        "6 logical, 6 physical, 4 usable, 2 of the fastest kind",
+        "cores 0-3, Cortex-A55, 600 to 1800 MHz, governor ondemand",
+        "cores 4, 6, governor unknown",
+        "8.00 GB, limited to 1.00 GB, 512 MB available",
+        "3.00 GB free",
+        "Debian 12, 6.6.31",
+        "0.1.0, Python 3.11.2",
+        "onnxruntime 1.23.2",
+        "CPUExecutionProvider",
+        "unusable: torch is not installed",
+        "100 ms  temperature of cpu, gpu; something this host does not know of new",
+        "unavailable: no RAPL domain",
+    ):
+        assert fact in done.out, fact
+
+
+def test_info_as_json(call: CommandLine, bench: _Bench) -> None:
+    done = call("device", "info", "local", "--refresh", "--format", "json")
+    assert bench.agent.refreshed
+    document = json.loads(done.out)
+    assert document["schema"] == "edgeopt.device/1"
+    facts = document["facts"]
+    assert facts["cpu"]["clusters"][0] == {
+        "cores": [0, 1, 2, 3],
+        "min_hz": 600_000_000,
+        "max_hz": 1_800_000_000,
+        "governor": "ondemand",
+        "model": "Cortex-A55",
+    }
+    assert facts["cpu"]["clusters"][1]["max_hz"] is None
+    assert facts["runtimes"][1] == {
+        "name": "ptl",
+        "implementation": None,
+        "version": None,
+        "providers": [],
+        "unavailable_reason": "torch is not installed",
+    }
+    assert facts["sensors"][0] == {
+        "name": "thermal",
+        "channels": [
+            {"name": "cpu", "quantity": "temperature_celsius"},
+            {"name": "gpu", "quantity": "temperature_celsius"},
+            {"name": "new", "quantity": "unknown"},
+        ],
+        "min_interval_ns": 100_000_000,
+        "unavailable_reason": None,
+    }
+
+
+def test_every_fact_of_the_protocol_is_in_the_document(call: CommandLine) -> None:
+    """A field that is added to the protocol is added to the document."""
+    facts = json.loads(call("device", "info", "local", "--format", "json").out)["facts"]
+    assert set(facts) == set(device_pb2.Device.DESCRIPTOR.fields_by_name)
+    for name, kind in (
+        ("board", device_pb2.Board),
+        ("cpu", device_pb2.Cpu),
+        ("memory", device_pb2.Memory),
+        ("os", device_pb2.OperatingSystem),
+    ):
+        assert set(facts[name]) == set(kind.DESCRIPTOR.fields_by_name)
+    for name, kinds in (("runtimes", device_pb2.RuntimeFacts), ("sensors", device_pb2.SensorFacts)):
+        assert set(facts[name][0]) == set(kinds.DESCRIPTOR.fields_by_name)
+
+
+def test_info_of_one_that_is_silent_or_unknown(call: CommandLine) -> None:
+    call("device", "add", "pi5", "localhost:7", "--no-check")
+    done = call("device", "info", "pi5")
+    assert (done.code, done.out) == (4, "")
+    done = call("device", "info", "pi")
+    assert (done.code, done.out) == (2, "")
+    assert "did you mean pi5?" in done.err
+
+
+def test_tags(call: CommandLine) -> None:
+    call("device", "add", "pi5", "localhost:7", "--tag", "pi", "--no-check")
+    assert call("device", "tag", "pi5", "--add", "lab", "--remove", "pi") == (0, "", "pi5: lab\n")
+    assert call("device", "tag", "pi5", "--remove", "lab") == (0, "", "pi5: no tags\n")
+    assert call("device", "tag", "pi5").code == 2
+    assert call("device", "tag", "local", "--add", "x").code == 2
+
+
+def test_remove(call: CommandLine) -> None:
+    call("device", "add", "pi5", "localhost:7", "--no-check")
+    assert call("device", "remove", "pi5") == (0, "", "removed pi5\n")
+    assert call("device", "remove", "pi5").code == 2
+    assert call("device", "remove", "local").code == 2
+
+
+def test_a_broken_inventory(call: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "devices.toml").write_text("[devices.pi4\n")
+    done = call("device", "list")
+    assert (done.code, done.out) == (2, "")
+    assert "line 1" in done.err

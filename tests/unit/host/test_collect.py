@@ -1,0 +1,189 @@
+"""From events to a run: figures, state and warnings."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
+from edgeopt_host import collect
+from edgeopt_host.run import Device, Model, Run, RuntimeUsed
+
+Event = benchmark_pb2.BenchmarkEvent
+Quantity = device_pb2.SensorChannel.Quantity
+START, END = benchmark_pb2.StateReading.MOMENT_START, benchmark_pb2.StateReading.MOMENT_END
+
+
+def facts(**channels: Quantity.ValueType) -> device_pb2.Device:
+    sensor = device_pb2.SensorFacts(name="s")
+    for name, quantity in channels.items():
+        sensor.channels.add(name=name.replace("_", "-"), quantity=quantity)
+    return device_pb2.Device(sensors=[sensor])
+
+
+def reading(moment: int, time_ns: int = 0, wait_ns: int = 0, **values: float) -> Event:
+    made = benchmark_pb2.StateReading(moment=moment, cpu_wait_ns=wait_ns)
+    made.sensors.time_ns = time_ns
+    for name, value in values.items():
+        made.sensors.values.add(channel=name.replace("_", "-"), value=value)
+    return Event(state=benchmark_pb2.StateReadings(readings=[made]))
+
+
+def samples(*latencies_ns: int) -> Event:
+    block = benchmark_pb2.Samples.Block(latency_ns=latencies_ns)
+    return Event(samples=benchmark_pb2.Samples(blocks=[block]))
+
+
+def result(**figures: int) -> Event:
+    return Event(result=benchmark_pb2.LaunchResult(**{"timed_ns": 10**9, **figures}))
+
+
+def run_of(events: list[Event], device: device_pb2.Device | None = None) -> Run:
+    run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
+    collect.fill(run, collect.collect(events), device or facts())
+    return run
+
+
+def codes(run: Run) -> set[str]:
+    return {warning.code for warning in run.warnings}
+
+
+STEADY = samples(*[1_000_000] * 200)
+
+
+def test_figures_come_from_all_launches() -> None:
+    first = [STEADY, result(load_ns=4_000_000, first_inference_ns=2_000_000)]
+    second = [samples(*[3_000_000] * 200), result(load_ns=6_000_000, first_inference_ns=4_000_000)]
+    for event in second:
+        event.launch = 1
+    run = run_of([*first, *second])
+    assert run.latency_ms.count == 400
+    assert (run.load_ms, run.first_inference_ms) == (5.0, 3.0)
+    assert run.throughput_per_s == 200
+    assert len(run.launches) == 2
+
+
+def test_memory_is_the_highest_of_the_launches_and_null_where_the_kernel_does_not_tell() -> None:
+    memory = benchmark_pb2.MemoryReading(
+        peak_rss_bytes=50, runtime_rss_bytes=30, model_rss_bytes=20
+    )
+    first, second = result(), result()
+    first.result.memory.CopyFrom(memory)
+    run = run_of([STEADY, first, second])
+    assert (run.memory.peak_rss_bytes, run.memory.model_rss_bytes) == (50, 20)
+    assert run_of([STEADY, result()]).memory.peak_rss_bytes is None
+
+
+def test_a_launch_without_a_result_does_not_count() -> None:
+    run = run_of([STEADY])
+    assert run.launches == []
+    assert run.latency_ms.p50 is None
+
+
+def test_temperature_is_the_hottest_channels_and_clocks_are_means() -> None:
+    device = facts(
+        cpu=Quantity.QUANTITY_TEMPERATURE_CELSIUS,
+        gpu=Quantity.QUANTITY_TEMPERATURE_CELSIUS,
+        cpu0=Quantity.QUANTITY_CLOCK_HZ,
+    )
+    run = run_of(
+        [
+            reading(START, cpu=40, gpu=45, cpu0=1e9),
+            reading(END, cpu=60, gpu=50, cpu0=2e9),
+            STEADY,
+            result(),
+        ],
+        device,
+    )
+    heat = run.state.temperature_c
+    assert (heat.start, heat.max, heat.end) == (45, 60, 60)
+    assert run.state.clock_mhz == {"cpu0": 1500}
+
+
+@pytest.mark.parametrize(
+    ("channel", "quantity", "before", "after", "throttled"),
+    [
+        ("throttled", Quantity.QUANTITY_THROTTLE_FLAGS, 0, 0, False),
+        ("throttled", Quantity.QUANTITY_THROTTLE_FLAGS, 0, 4, True),
+        ("throttled_sticky", Quantity.QUANTITY_THROTTLE_FLAGS, 5, 5, False),
+        ("throttled_sticky", Quantity.QUANTITY_THROTTLE_FLAGS, 1, 5, True),
+        ("core", Quantity.QUANTITY_THROTTLE_COUNT, 7, 7, False),
+        ("core", Quantity.QUANTITY_THROTTLE_COUNT, 7, 8, True),
+    ],
+)
+def test_throttling_is_what_happened_during_the_run(
+    channel: str, quantity: Quantity.ValueType, before: float, after: float, throttled: bool
+) -> None:
+    events = [
+        reading(START, **{channel: before}),
+        reading(END, **{channel: after}),
+        STEADY,
+        result(),
+    ]
+    run = run_of(events, facts(**{channel: quantity}))
+    assert run.state.throttled is throttled
+    assert ("THROTTLED" in codes(run)) is throttled
+
+
+def test_a_device_that_cannot_tell_throttling_says_null() -> None:
+    assert run_of([STEADY, result()]).state.throttled is None
+
+
+def test_few_samples_are_warned_of() -> None:
+    assert codes(run_of([samples(*[10**6] * 50), result()])) == {"TOO_FEW_SAMPLES"}
+    assert codes(run_of([STEADY, result()])) == set()
+
+
+def test_noise_between_blocks_is_warned_of() -> None:
+    noisy = [samples(*[round(10**6 * factor)] * 50) for factor in np.linspace(1, 2, 10)]
+    (warning,) = run_of([*noisy, result()]).warnings
+    assert warning.code == "NOISY"
+    assert "vary by" in warning.message
+
+
+def test_waiting_for_a_cpu_is_warned_of() -> None:
+    events = [reading(START, wait_ns=0), STEADY, reading(END, wait_ns=2 * 10**8), result()]
+    (warning,) = run_of(events).warnings
+    assert "waited 20% of its time" in warning.message
+
+
+def test_a_harness_that_weighs_is_warned_of() -> None:
+    tiny_model = samples(*[1000] * 200)
+    assert codes(run_of([tiny_model, result(harness_overhead_ns=100)])) == {"HARNESS_OVERHEAD"}
+
+
+def test_an_emulated_device_is_warned_of() -> None:
+    run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
+    run.device.emulated = True
+    collect.fill(run, collect.collect([STEADY, result()]), facts())
+    assert codes(run) == {"EMULATED"}
+
+
+def test_what_the_agent_warns_of_is_said_once() -> None:
+    fallback = Event(warning=benchmark_pb2.Warning(code="FALLBACK", message="on the CPU"))
+    run = run_of([fallback, fallback, STEADY, result()])
+    assert [w.message for w in run.warnings] == ["on the CPU"]
+
+
+def test_a_profile_that_cannot_be_had_is_said_so() -> None:
+    profile = Event(profile=benchmark_pb2.Profile(unavailable_reason="no profiler here"))
+    run = run_of([STEADY, result(), profile])
+    assert run.profile is None
+    assert codes(run) == {"NO_PROFILE"}
+
+
+def test_outputs_left_out_are_named_and_the_file_is_found() -> None:
+    named = Event(outputs=benchmark_pb2.Outputs(left_out=["seq"]))
+    filed = Event(outputs=benchmark_pb2.Outputs(file=blob_pb2.Digest(sha256="a"), left_out=["seq"]))
+    collected = collect.collect([named, filed])
+    assert collected.outputs is not None
+    assert [w.code for w in collected.warnings] == ["OUTPUT_LEFT_OUT"]
+
+
+def test_a_document_survives_a_round_trip() -> None:
+    run = run_of([STEADY, result()])
+    again = Run.from_document(run.document())
+    assert again.document() == run.document()
+    assert all(math.isfinite(v) for v in (run.latency_ms.p50 or math.nan, run.load_ms or 0.0))
