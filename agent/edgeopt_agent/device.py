@@ -43,7 +43,9 @@ class DeviceFacts:
             document = json.loads(self._file.read_text())
             if document["fingerprint"] != _fingerprint():
                 return None
-            return [json_format.ParseDict(r, device_pb2.RuntimeFacts()) for r in document["runtimes"]]
+            return [
+                json_format.ParseDict(r, device_pb2.RuntimeFacts()) for r in document["runtimes"]
+            ]
         except (OSError, ValueError, KeyError, TypeError, json_format.ParseError):
             return None
 

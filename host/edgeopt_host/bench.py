@@ -90,11 +90,14 @@ class Bench:
         device: str | None = None,
         model: str | None = None,
         labels: Mapping[str, str] | None = None,
-        limit: int = 50,
+        limit: int | None = 50,
+        before: str | None = None,
     ) -> list[Run]:
-        """Stored runs, newest first, without their samples."""
+        """Stored runs, newest first, without their samples; `before` is the id to go on after."""
         with RunStore.open() as store:
-            return store.list(device=device, model=model, labels=dict(labels or {}), limit=limit)
+            return store.list(
+                device=device, model=model, labels=dict(labels or {}), limit=limit, before=before
+            )
 
     def run(self, run_id: str) -> Run:
         """A stored run with everything it was computed from; the beginning of its id will do.

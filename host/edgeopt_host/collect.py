@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -210,7 +211,8 @@ def _reading(state: benchmark_pb2.StateReading) -> Reading:
     return Reading(
         moment=_Moment.Name(state.moment).removeprefix("MOMENT_").lower(),
         time_ns=state.sensors.time_ns,
-        values={value.channel: value.value for value in state.sensors.values},
+        # A plug-in's sensor may say NaN for a channel it could not read this time.
+        values={v.channel: v.value for v in state.sensors.values if math.isfinite(v.value)},
         cpu_wait_ns=state.cpu_wait_ns if state.HasField("cpu_wait_ns") else None,
         thread_cpu_ns=state.thread_cpu_ns,
     )

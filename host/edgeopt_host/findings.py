@@ -36,12 +36,16 @@ def _noisy(run: Run) -> Iterator[Warning]:
     # 1.4826: from a median absolute deviation to a standard deviation.
     spread = float(1.4826 * np.median(np.abs(medians - middle)) / middle)
     wait = _cpu_wait_share(run)
-    if spread > _NOISY_SPREAD or wait > _NOISY_WAIT:
-        waited = f", and the worker waited {wait:.0%} of its time for a CPU" if wait > 0.01 else ""  # noqa: PLR2004
+    signs = []
+    if spread > _NOISY_SPREAD:
+        signs.append(f"the median varies by {spread:.0%} from block to block")
+    if wait > _NOISY_WAIT:
+        signs.append(f"the worker waited {wait:.0%} of its time for a CPU")
+    if signs:
         yield Warning(
             "NOISY",
-            f"block medians vary by {spread:.0%}{waited}: other work disturbs this device; stop it, or use "
-            "fewer --threads or more --launches",
+            f"{' and '.join(signs)}: other work disturbs this device; stop it, or use fewer --threads or "
+            "more --launches",
         )
 
 

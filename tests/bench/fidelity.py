@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import models
 import numpy as np
-from bench.common import running_agent
 from scipy.special import stdtrit
 
+import models
+from bench.common import running_agent
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
 from edgeopt_host.client import Agent
 from edgeopt_host.modelfile import Digest
-from edgeopt_host.plan import InputShape, Inputs, Plan
+from edgeopt_host.plan import Inputs, InputShape, Plan
 
 PLAN = Plan(launches=1, warmup_s=0.5, duration_s=1.0)
 BARE = Path(__file__).with_name("bare.py")
@@ -106,7 +106,7 @@ def compare(
     mean = statistics.mean(ratios)
     half = float(stdtrit(pairs - 1, 0.975)) * statistics.stdev(ratios) / math.sqrt(pairs)
     low, estimate, high = (math.exp(value) for value in (mean - half, mean, mean + half))
-    ok = 0.95 <= low and high <= 1.05 and 0.98 <= estimate <= 1.02
+    ok = low >= 0.95 and high <= 1.05 and 0.98 <= estimate <= 1.02
     print(
         f"{case.runtime:6} {case.name:28} {name:16} p50 {statistics.median(other) / 1e6:8.3f} ms   push/yardstick "
         f"{estimate:.3f} ({low:.3f} to {high:.3f}), {pairs} pairs   {'ok' if ok else 'OUTSIDE'}",

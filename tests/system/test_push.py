@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto
+
 import tiny
 from conftest import PLUGINS, AgentProcess
-from onnx import TensorProto
 
 EdgeoptHost = Callable[..., subprocess.CompletedProcess[str]]
 StartAgent = Callable[..., AgentProcess]
@@ -86,7 +87,7 @@ def test_the_table_goes_to_stdout_and_progress_to_stderr(
 
 def test_a_model_that_is_there_is_not_sent_again(edgeopt_host: EdgeoptHost, tmp_path: Path) -> None:
     model = tiny.matmul(tmp_path / "m.onnx", 64)
-    assert "uploaded 0.02 MB at" in edgeopt_host("push", model, *LOCAL).stderr
+    assert "uploaded 0.0158 MB at" in edgeopt_host("push", model, *LOCAL).stderr
     assert "already on the device, nothing sent" in edgeopt_host("push", model, *LOCAL).stderr
 
 

@@ -33,6 +33,13 @@ class TensorSpec:
     shape: tuple[int | str | None, ...] | None
     dtype: str
 
+    def __str__(self) -> str:
+        """As errors name it: `'x' (float32, [batch, 3, height, width])`."""
+        if self.shape is None:
+            return f"'{self.name}' ({self.dtype}, of any rank)"
+        dimensions = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"'{self.name}' ({self.dtype}, [{dimensions}])"
+
 
 @dataclass(frozen=True)
 class ProviderRequest:
@@ -145,10 +152,10 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
     """
     names = [spec.name for spec in specs]
     if unknown := [name for name in feeds if name not in names]:
-        raise ModelError("INPUT_MISMATCH", f"the model has no input {unknown[0]!r}, it has {names}")
+        raise ModelError("INPUT_MISMATCH", f"the model has no input {unknown[0]!r}; it has {names}")
     for spec in specs:
         if spec.name not in feeds:
-            raise ModelError("INPUT_REQUIRED", f"nothing is given for the input {spec.name!r}")
+            raise ModelError("INPUT_REQUIRED", f"nothing is given for input {spec}")
         array = feeds[spec.name]
         dtype = "string" if array.dtype.kind in "OSU" else array.dtype.name
         fits = spec.shape is None or (
@@ -159,11 +166,8 @@ def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None
             )
         )
         if not fits or dtype != spec.dtype:
-            declared = "of any rank" if spec.shape is None else list(spec.shape)
             raise ModelError(
-                "INPUT_MISMATCH",
-                f"the input {spec.name!r} is {spec.dtype} {declared}, "
-                f"given is {dtype} {list(array.shape)}",
+                "INPUT_MISMATCH", f"input {spec} does not take {dtype} {list(array.shape)}"
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt.agent.v1 import benchmark_pb2
-from edgeopt_agent.runtimes import ModelError, TensorSpec
+from edgeopt_agent.runtimes import ModelError, TensorSpec, check_feeds
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,16 +45,6 @@ def make_feeds(
     return feeds
 
 
-def describe(spec: TensorSpec) -> str:
-    """An input as errors name it: `'x' (float32, [batch, 3, height, width])`."""
-    shape = "of any rank" if spec.shape is None else _dims(spec.shape)
-    return f"'{spec.name}' ({spec.dtype}, {shape})"
-
-
-def _dims(shape: Sequence[int | str | None]) -> str:
-    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
-
-
 def _from_file(declared: Sequence[TensorSpec] | None, file: Path) -> dict[str, Array]:
     try:
         # Opened here, because numpy leaves a file open that turns out to be no archive.
@@ -64,41 +54,8 @@ def _from_file(declared: Sequence[TensorSpec] | None, file: Path) -> dict[str, A
         raise ModelError("INPUT_MISMATCH", f"the input file cannot be read: {error}") from error
     if declared is None:
         return arrays
-    names = [spec.name for spec in declared]
-    if missing := [name for name in names if name not in arrays]:
-        raise ModelError(
-            "INPUT_REQUIRED",
-            f"the input file lacks {_quoted(missing)}; it holds {_quoted(arrays) or 'nothing'}",
-        )
-    if unknown := [name for name in arrays if name not in names]:
-        raise ModelError(
-            "INPUT_MISMATCH",
-            f"the input file holds {_quoted(unknown)}, but the model's inputs are {_quoted(names)}",
-        )
-    for spec in declared:
-        _check_array(spec, arrays[spec.name])
-    return {name: arrays[name] for name in names}
-
-
-def _check_array(spec: TensorSpec, array: Array) -> None:
-    dtype = "string" if array.dtype.kind in "SUO" else array.dtype.name
-    if dtype != spec.dtype:
-        raise ModelError(
-            "INPUT_MISMATCH",
-            f"input {describe(spec)} takes {spec.dtype}, but the file holds {dtype}; "
-            f"convert it with array.astype({spec.dtype!r})",
-        )
-    if spec.shape is None:
-        return
-    fits = len(spec.shape) == array.ndim and all(
-        not isinstance(want, int) or want == have
-        for want, have in zip(spec.shape, array.shape, strict=True)
-    )
-    if not fits:
-        raise ModelError(
-            "INPUT_MISMATCH",
-            f"input {describe(spec)} does not take an array of shape {list(array.shape)}",
-        )
+    check_feeds(declared, arrays)
+    return {spec.name: arrays[spec.name] for spec in declared}
 
 
 def _specs_from_shapes(source: benchmark_pb2.InputSource) -> list[TensorSpec]:
@@ -141,7 +98,7 @@ def _bind(specs: Sequence[TensorSpec], source: benchmark_pb2.InputSource) -> dic
         if len(override.dimensions) != len(spec.shape):
             raise ModelError(
                 "INPUT_MISMATCH",
-                f"input {describe(spec)} has {len(spec.shape)} dimensions, "
+                f"input {spec} has {len(spec.shape)} dimensions, "
                 f"--shape gives {len(override.dimensions)}: {list(override.dimensions)}",
             )
         for symbol, size in zip(spec.shape, override.dimensions, strict=True):
@@ -164,7 +121,7 @@ def _shape(
         if override.dtype and override.dtype != spec.dtype:
             raise ModelError(
                 "INPUT_MISMATCH",
-                f"input {describe(spec)} takes {spec.dtype}, --shape says {override.dtype}",
+                f"input {spec} takes {spec.dtype}, --shape says {override.dtype}",
             )
         given = list(override.dimensions)
         fits = spec.shape is None or all(
@@ -172,14 +129,12 @@ def _shape(
             for want, have in zip(spec.shape, given, strict=True)
         )
         if not fits:
-            raise ModelError(
-                "INPUT_MISMATCH", f"input {describe(spec)} does not take the shape {given}"
-            )
+            raise ModelError("INPUT_MISMATCH", f"input {spec} does not take the shape {given}")
         return given
     if spec.shape is None:
         raise ModelError(
             "INPUT_REQUIRED",
-            f"input {describe(spec)} declares no shape: give --shape {spec.name}=…",
+            f"input {spec} declares no shape: give --shape {spec.name}=…",
         )
     shape = []
     for position, dimension in enumerate(spec.shape):
@@ -193,7 +148,7 @@ def _shape(
             by_name = f"--dim {dimension}=N or " if dimension is not None else ""
             raise ModelError(
                 "INPUT_REQUIRED",
-                f"input {describe(spec)} leaves dimension {position}"
+                f"input {spec} leaves dimension {position}"
                 f"{f' {dimension!r}' if dimension else ''} open: "
                 f"give {by_name}--shape {spec.name}={example}",
             )
@@ -225,7 +180,7 @@ def _values(
         if not (low >= limits.min and high <= limits.max and low == int(low) and high == int(high)):
             raise ModelError(
                 "INPUT_MISMATCH",
-                f"--input-range {low:g}:{high:g} does not fit input {describe(spec)}: whole numbers "
+                f"--input-range {low:g}:{high:g} does not fit input {spec}: whole numbers "
                 f"from {limits.min} to {limits.max} do",
             )
         return generator.integers(int(low), int(high), shape, dtype=dtype, endpoint=True)

@@ -242,8 +242,8 @@ def _inference() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
-        raise runtimes.ModelError("INFERENCE_FAILED", f"the runtime failed: {text}") from error
+        reason = runtimes.readable(error)
+        raise runtimes.ModelError("INFERENCE_FAILED", f"the runtime failed: {reason}") from error
 
 
 def _done(spent_ns: int, count: int, goal: tuple[int, int]) -> bool:

@@ -135,7 +135,7 @@ def uploaded(sent_bytes: int, seconds: float) -> str:
     if not sent_bytes:
         return "already on the device, nothing sent"
     size = sent_bytes / 2**20
-    return f"uploaded {size:.2f} MB at {size / max(seconds, 1e-6):.1f} MB/s"
+    return f"uploaded {size:.3g} MB at {size / max(seconds, 1e-6):.3g} MB/s"
 
 
 def launch_name(launch: int, launches: int) -> str:

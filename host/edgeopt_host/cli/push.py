@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edgeopt_host.cli import _parse
+from edgeopt_host.cli._output import format_option, show
 from edgeopt_host.errors import Cancelled
 
 
@@ -108,9 +109,7 @@ from edgeopt_host.errors import Cancelled
 @click.option("--profile", is_flag=True, help="Add a pass that tells the time per operator.")
 @click.option("--energy", is_flag=True, help="Ask for energy per inference.")
 @click.option("--label", "labels", multiple=True, type=_parse.KeyValue(), help="Kept with the run.")
-@click.option(
-    "--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+@format_option()
 def push(models: tuple[Path, ...], format_: str, **options: Any) -> int:
     """Upload MODELs to devices, run them there, report what it cost.
 
@@ -130,9 +129,9 @@ def push(models: tuple[Path, ...], format_: str, **options: Any) -> int:
         except Cancelled:
             finished = watching.runs
             if finished:
-                click.echo(report.render(finished, format_), nl=False)
+                show(report.render(finished, format_))
             raise
-    click.echo(report.render(runs, format_), nl=False)
+    show(report.render(runs, format_))
     return 4 if any(run.error for run in runs) else 0
 
 

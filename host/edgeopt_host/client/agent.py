@@ -45,11 +45,11 @@ class Agent:
         self._cancelled = threading.Event()
         self._call: Any = None  # the stream under way
 
-    def device(self, *, refresh: bool = False) -> device_pb2.Device:
+    def device(self, *, refresh: bool = False, timeout_s: float = _DEVICE_S) -> device_pb2.Device:
         """Facts of the device; `refresh` probes its runtimes again."""
         with self._errors():
             request = agent_pb2.GetDeviceRequest(refresh=refresh)
-            return self._agent.GetDevice(request, timeout=_DEVICE_S).device
+            return self._agent.GetDevice(request, timeout=timeout_s).device
 
     def upload(
         self, path: Path, digest: Digest, progress: Callable[[int], None] = lambda _: None

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-import tiny
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tiny
 from edgeopt_host.errors import EdgeoptError, ModelFileError, UsageError
 from edgeopt_host.modelfile import ModelFile
 
