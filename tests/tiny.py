@@ -18,7 +18,7 @@ def relu(path: Path, shape: Dims = ("batch", 4), dtype: int = TensorProto.FLOAT)
 
 
 def matmul(path: Path, size: int, *, external: bool = False) -> Path:
-    """x → x·W with W of size × size, all ones; W beside the model where `external`."""
+    """x → x·W with W of size by size, all ones; W beside the model where `external`."""
     weights = np.ones((size, size), np.float32)
     initializer = onnx.numpy_helper.from_array(weights, "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])

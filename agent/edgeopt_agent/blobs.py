@@ -202,7 +202,9 @@ class BlobWriter:
         with contextlib.suppress(FileNotFoundError), partial.open("rb") as earlier:
             while data := earlier.read(_READ_BYTES):
                 self._hasher.update(data)
-        self._file = open(partial, "ab", buffering=0, opener=_private)
+        # Models are their owner's business: 0600.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         self.committed_bytes = self._file.tell()
 
     def write(self, data: bytes) -> None:
@@ -255,11 +257,6 @@ class BlobWriter:
     def _discard(self) -> None:
         self._file.close()
         self._partial.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    """Models are their owner's business."""
-    return os.open(path, flags, 0o600)
 
 
 def _mb(size_bytes: int) -> str:

@@ -95,34 +95,42 @@ def _half_of_the_disk(folder: Path) -> int:
 
 def main() -> None:
     """Runs the command line; exit codes as in docs/reference/exit-codes.md."""
+    sys.exit(_run())
+
+
+def _run() -> int:
     if reason := refuse_reason():
-        sys.exit(_say(reason, 4))
+        return _say(reason, 4)
     try:
         result = cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        sys.exit(_say(error.format_message(), 2))
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(_say("interrupted", 130))
-    except (InvalidArgument, FailedPrecondition) as error:
-        sys.exit(_say(error.message, 2))
-    except AgentError as error:
-        sys.exit(_say(error.message, 4))
-    except Exception as error:
-        if os.environ.get("EDGEOPT_DEBUG"):
-            raise
-        sys.exit(
-            _say(
-                f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
-                "(EDGEOPT_DEBUG=1 shows where)",
-                4,
-            )
-        )
-    sys.exit(result if isinstance(result, int) else 0)
+    except BaseException as error:  # noqa: BLE001 - every end has a documented exit code
+        return _exit_code(error)
+    return result if isinstance(result, int) else 0
+
+
+def _exit_code(error: BaseException) -> int:
+    """Says in one sentence what went wrong, on standard error."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.UsageError():
+            error.show()
+            return 2
+        case click.ClickException():
+            return _say(error.format_message(), 2)
+        case click.Abort() | KeyboardInterrupt():
+            return _say("interrupted", 130)
+        case InvalidArgument() | FailedPrecondition():
+            return _say(error.message, 2)
+        case AgentError():
+            return _say(error.message, 4)
+    if os.environ.get("EDGEOPT_DEBUG") or not isinstance(error, Exception):
+        raise error
+    return _say(
+        f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
+        "(EDGEOPT_DEBUG=1 shows where)",
+        4,
+    )
 
 
 def _say(message: str, code: int) -> int:

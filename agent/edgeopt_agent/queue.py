@@ -48,7 +48,7 @@ class Job:
         self._news.set()
         self._news = asyncio.Event()
 
-    def become(self, state: State.ValueType, failure: AgentError | None = None) -> None:
+    def become(self, state: State, failure: AgentError | None = None) -> None:
         """Changes the state and tells so as an event."""
         self.benchmark.state = state
         if state == benchmark_pb2.Benchmark.STATE_RUNNING:

@@ -5,23 +5,31 @@
 One thread, 0.5 s of warm-up, 1 s timed; the runtime's leanest call, inputs bound before.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
+
+Shapes = Sequence[Sequence[int]]
+Infer = Callable[[], object]
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def values(shape, dtype):
+def values(shape: Sequence[int], dtype: Any) -> Any:
     generator = np.random.default_rng([0, 0])
     if np.dtype(dtype).kind == "f":
         return generator.random(shape).astype(dtype)
     return generator.integers(0, 1, shape, dtype=dtype, endpoint=True)
 
 
-def tflite(model, _):
+def tflite(model: str, _: Shapes) -> Infer:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model, num_threads=1)
@@ -31,7 +39,7 @@ def tflite(model, _):
     return interpreter.invoke
 
 
-def onnx(model, shapes):
+def onnx(model: str, shapes: Shapes) -> Infer:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -39,14 +47,14 @@ def onnx(model, shapes):
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
     binding = session.io_binding()
-    for declared, shape in zip(session.get_inputs(), shapes):
+    for declared, shape in zip(session.get_inputs(), shapes, strict=True):
         binding.bind_cpu_input(declared.name, values(shape, np.float32))
     for output in session.get_outputs():
         binding.bind_output(output.name, "cpu")
-    return lambda: session.run_with_iobinding(binding)
+    return partial(session.run_with_iobinding, binding)
 
 
-def ptl(model, shapes):
+def ptl(model: str, shapes: Shapes) -> Infer:
     import torch
     from torch.jit.mobile import _load_for_lite_interpreter
 
@@ -54,21 +62,21 @@ def ptl(model, shapes):
     module = _load_for_lite_interpreter(model)
     inputs = [torch.from_numpy(values(shape, np.float32)) for shape in shapes]
 
-    def infer():
+    def infer() -> object:
         with torch.inference_mode():
             return module(*inputs)
 
     return infer
 
 
-def main():
+def main() -> None:
     runtime, model, *shapes = sys.argv[1:]
     infer = globals()[runtime](model, [[int(n) for n in shape.split(",")] for shape in shapes])
     run(infer, 0.5)
     print(int(np.median(run(infer, 1.0))))
 
 
-def run(infer, seconds):
+def run(infer: Infer, seconds: float) -> list[int]:
     clock = time.perf_counter_ns
     latencies = []
     end = clock() + int(seconds * 1e9)

@@ -1,7 +1,7 @@
 """Does a push tell what a bare loop tells? The p50 of both, in alternating pairs of processes.
 
 Prints, per model, the geometric mean of the ratios with its 95 % interval (Student's t over the
-logarithms). Fails when an interval leaves 0.95–1.05 or an estimate 0.98–1.02.
+logarithms). Fails when an interval leaves 0.95 to 1.05 or an estimate 0.98 to 1.02.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ def cases() -> list[Case]:
     return [
         Case("tflite", "okay_nabu, int8", models.fetch("pymicro-wakeword", "okay_nabu.tflite")),
         Case("tflite", "basic-pitch", models.fetch(pitch, "nmp.tflite")),
-        Case("onnx", "MTCNN P-net 12x12", models.build("pnet.onnx"), ((1, 3, 12, 12),), ("x",)),
+        Case("onnx", "MTCNN P-net 12x12", models.build("pnet.onnx"), ((1, 3, 12, 12),), ("image",)),
         Case("onnx", "basic-pitch", models.fetch(pitch, "nmp.onnx"), *audio),
-        Case("ptl", "MTCNN P-net 12x12", models.build("pnet.ptl"), ((1, 3, 12, 12),), ("x",)),
+        Case("ptl", "MTCNN P-net 12x12", models.build("pnet.ptl"), ((1, 3, 12, 12),), ("image",)),
         Case(
             "ptl",
             "efficientnet-lite0",
             models.build("efficientnet-lite0.ptl"),
             ((1, 3, 224, 224),),
-            ("x",),
+            ("image",),
         ),
     ]
 
@@ -108,7 +108,8 @@ def compare(
     low, estimate, high = (math.exp(value) for value in (mean - half, mean, mean + half))
     ok = low >= 0.95 and high <= 1.05 and 0.98 <= estimate <= 1.02
     print(
-        f"{case.runtime:6} {case.name:28} {name:16} p50 {statistics.median(other) / 1e6:8.3f} ms   push/yardstick "
+        f"{case.runtime:6} {case.name:28} {name:16} p50 {statistics.median(other) / 1e6:8.3f} ms "
+        "  push/yardstick "
         f"{estimate:.3f} ({low:.3f} to {high:.3f}), {pairs} pairs   {'ok' if ok else 'OUTSIDE'}",
         flush=True,
     )

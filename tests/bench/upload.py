@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -45,8 +46,8 @@ def main() -> None:
             ):
                 client = Agent("bench", channel)
                 orders = [
-                    ("edgeopt", lambda: _edgeopt(client, source, digest)),
-                    ("socket", lambda: _socket(source, Path(folder) / "copy")),
+                    ("edgeopt", partial(_edgeopt, client, source, digest)),
+                    ("socket", partial(_socket, source, Path(folder) / "copy")),
                 ]
                 seconds = {name: run() for name, run in (orders if pair % 2 else orders[::-1])}
                 again = client.upload(source, digest)

@@ -51,7 +51,8 @@ class FaultySession(Session):
         time.sleep(600)
 
     def _exit(self) -> None:
-        print("going home", file=sys.stderr)
+        sys.stderr.write("going home\n")
+        sys.stderr.flush()
         os._exit(3)
 
     def _raise(self) -> None:

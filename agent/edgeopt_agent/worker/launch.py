@@ -211,7 +211,11 @@ class Launch:
             execution.inputs.add(name=name, dimensions=array_.shape, dtype=dtype)
         if placement.fallback:
             self._emit(
-                Event(warning=benchmark_pb2.Warning(code="FALLBACK", message=placement.fallback))
+                Event(
+                    warning=benchmark_pb2.BenchmarkWarning(
+                        code="FALLBACK", message=placement.fallback
+                    )
+                )
             )
         return execution
 
@@ -224,7 +228,7 @@ class Launch:
         # The agent names the file by its digest once this launch is over.
         self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
 
-    def _progress(self, phase: Phase.ValueType, inferences: int = 0, fraction: float = 0.0) -> None:
+    def _progress(self, phase: Phase, inferences: int = 0, fraction: float = 0.0) -> None:
         self._emit(
             Event(
                 progress=benchmark_pb2.Progress(

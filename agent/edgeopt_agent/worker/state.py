@@ -35,7 +35,7 @@ class StateReader:
         except OSError:
             self._schedstat = -1
 
-    def read(self, moment: Moment.ValueType) -> benchmark_pb2.StateReading:
+    def read(self, moment: Moment) -> benchmark_pb2.StateReading:
         """One reading; channels whose sensor has nothing new yet are left out."""
         now = time.monotonic_ns()
         reading = benchmark_pb2.StateReading(

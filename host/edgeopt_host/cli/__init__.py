@@ -54,30 +54,36 @@ def _run() -> int:
         return _say("edgeopt-host runs on Linux and macOS; on Windows, use it inside WSL 2.", 4)
     try:
         result = cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.UsageError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        return _say(error.format_message(), 2)
-    except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", 130)
-    except EdgeoptError as error:
-        return _say(error.message, error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        if os.environ.get("EDGEOPT_DEBUG"):
-            raise
-        return _say(
-            f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
-            "(EDGEOPT_DEBUG=1 shows where)",
-            4,
-        )
+    except BaseException as error:  # noqa: BLE001 - a crash must never look like a verdict
+        return _exit_code(error)
     return result if isinstance(result, int) else 0
+
+
+def _exit_code(error: BaseException) -> int:
+    """Says in one sentence what went wrong, on standard error."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.UsageError():
+            error.show()
+            return 2
+        case click.ClickException():
+            return _say(error.format_message(), 2)
+        case click.Abort() | KeyboardInterrupt():
+            return _say("interrupted", 130)
+        case EdgeoptError():
+            return _say(error.message, error.exit_code)
+        case BrokenPipeError():
+            # The reader of our output has gone (`| head`): not an error of ours.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+    if os.environ.get("EDGEOPT_DEBUG") or not isinstance(error, Exception):
+        raise error
+    return _say(
+        f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
+        "(EDGEOPT_DEBUG=1 shows where)",
+        4,
+    )
 
 
 def _say(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""Option values with a structure of their own: `--dim`, `--shape`, `--input-range`, …"""
+"""Option values with a structure of their own: `--dim`, `--shape` and their like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from edgeopt_host.plan import InputRange, InputShape, Provider
 
 
-class _Structured(click.ParamType):
+class _Structured(click.ParamType):  # type: ignore[type-arg,unused-ignore] # click 8.5 made it generic
     """A value of the form that `name` shows; `parse` raises ValueError when it has another."""
 
     def parse(self, value: str) -> Any:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 import click
 
@@ -82,7 +83,11 @@ class _Bars(ProgressObserver):
     """One bar per device: the upload first, then the launches as parts of a whole."""
 
     # How a launch's part is shared between its phases.
-    _SHARES = {"loading": (0.0, 0.0), "warming up": (0.05, 0.3), "measuring": (0.35, 0.65)}
+    _SHARES: ClassVar[dict[str, tuple[float, float]]] = {
+        "loading": (0.0, 0.0),
+        "warming up": (0.05, 0.3),
+        "measuring": (0.35, 0.65),
+    }
 
     def __init__(self, progress: object) -> None:
         super().__init__()

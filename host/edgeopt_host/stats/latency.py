@@ -71,7 +71,7 @@ def median_interval(launches: Sequence[Launch], median: float) -> list[float] | 
 def _pieces(samples: np.ndarray[Any, np.dtype[np.int64]]) -> Floats:
     """Log medians of consecutive pieces of one launch."""
     parts = np.array_split(samples, min(len(samples), _MAX_PIECES))
-    return np.log([np.median(part) for part in parts])
+    return np.array([math.log(np.median(part)) for part in parts], np.float64)
 
 
 def _t_half_width(values: Sequence[float]) -> float:
@@ -95,4 +95,5 @@ def _resample(values: Floats, generator: np.random.Generator) -> Floats:
     length = max(1, math.isqrt(count))
     starts = generator.integers(0, count, (_RESAMPLES, -(-count // length)))
     indices = (starts[:, :, None] + np.arange(length)) % count
-    return values[indices.reshape(_RESAMPLES, -1)[:, :count]]
+    resampled: Floats = values[indices.reshape(_RESAMPLES, -1)[:, :count]]
+    return resampled

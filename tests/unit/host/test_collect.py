@@ -16,7 +16,7 @@ Quantity = device_pb2.SensorChannel.Quantity
 START, END = benchmark_pb2.StateReading.MOMENT_START, benchmark_pb2.StateReading.MOMENT_END
 
 
-def facts(**channels: Quantity.ValueType) -> device_pb2.Device:
+def facts(**channels: Quantity) -> device_pb2.Device:
     sensor = device_pb2.SensorFacts(name="s")
     for name, quantity in channels.items():
         sensor.channels.add(name=name.replace("_", "-"), quantity=quantity)
@@ -114,7 +114,7 @@ def test_temperature_is_the_hottest_channels_and_clocks_are_means() -> None:
     ],
 )
 def test_throttling_is_what_happened_during_the_run(
-    channel: str, quantity: Quantity.ValueType, before: float, after: float, throttled: bool
+    channel: str, quantity: Quantity, before: float, after: float, throttled: bool
 ) -> None:
     events = [
         reading(START, **{channel: before}),
@@ -163,7 +163,7 @@ def test_an_emulated_device_is_warned_of() -> None:
 
 
 def test_what_the_agent_warns_of_is_said_once() -> None:
-    fallback = Event(warning=benchmark_pb2.Warning(code="FALLBACK", message="on the CPU"))
+    fallback = Event(warning=benchmark_pb2.BenchmarkWarning(code="FALLBACK", message="on the CPU"))
     run = run_of([fallback, fallback, STEADY, result()])
     assert [w.message for w in run.warnings] == ["on the CPU"]
 

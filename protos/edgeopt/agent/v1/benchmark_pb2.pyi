@@ -194,8 +194,8 @@ class BenchmarkEvent(_message.Message):
     result: LaunchResult
     profile: Profile
     outputs: Outputs
-    warning: Warning
-    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[Warning, _Mapping]] = ...) -> None: ...
+    warning: BenchmarkWarning
+    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[BenchmarkWarning, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("phase", "inferences", "fraction")
@@ -345,7 +345,7 @@ class Outputs(_message.Message):
     left_out: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, file: _Optional[_Union[_blob_pb2.Digest, _Mapping]] = ..., left_out: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class Warning(_message.Message):
+class BenchmarkWarning(_message.Message):
     __slots__ = ("code", "message")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
