@@ -45,23 +45,19 @@ def start_agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
     with contextlib.ExitStack() as stack:
 
         def start(
-            *arguments: str, state_dir: Path | None = None, wrap: tuple[str, ...] = ()
+            *arguments: str,
+            state_dir: Path | None = None,
+            wrap: tuple[str, ...] = (),
+            python: Path = Path(sys.executable),
         ) -> AgentProcess:
             state_dir = state_dir or tmp_path / "state"
             if not any(argument.startswith("--listen") for argument in arguments):
                 # tmp_path is longer than socket paths may be.
                 folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp"))
                 arguments = (*arguments, f"--listen=unix:{folder}/agent.sock")
-            command = [
-                sys.executable,
-                "-m",
-                "edgeopt_agent",
-                "serve",
-                "--state-dir",
-                str(state_dir),
-            ]
+            command = [python, "-m", "edgeopt_agent", "serve", "--state-dir", state_dir]
             process = subprocess.Popen(
-                [*wrap, *command, *arguments],
+                [*wrap, *map(str, command), *arguments],
                 stdout=subprocess.PIPE,
                 text=True,
                 env={**os.environ, "PYTHONPATH": str(PLUGINS)},

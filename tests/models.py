@@ -186,7 +186,7 @@ def _save_onnx(module: Any, path: Path, shape: list[int | str], outputs: list[st
         opset_version=17,
         input_names=["image"],
         output_names=outputs,
-        dynamic_axes={"image": axes, **{name: axes for name in outputs}},
+        dynamic_axes={"image": axes, **dict.fromkeys(outputs, axes)},
     )
 
 

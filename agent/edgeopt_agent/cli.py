@@ -9,11 +9,16 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import refuse_reason
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FieldDescriptor
+    from google.protobuf.message import Message
 
 _SERVICE_STATE = Path("/var/lib/edgeopt-agent")
 
@@ -69,15 +74,34 @@ def serve(
 @cli.command()
 def probe() -> None:
     """Print what this device is, as JSON: board, CPU, runtimes, sensors."""
-    from google.protobuf import json_format
+    from edgeopt_agent.facts import read_device
+    from edgeopt_agent.probe import probe_runtimes
 
-    from edgeopt_agent.device import DeviceFacts
+    device = read_device(_default_state_dir())
+    device.runtimes.extend(asyncio.run(probe_runtimes()))
+    click.echo(json.dumps(_plain(device), indent=2, ensure_ascii=False))
 
-    device = asyncio.run(DeviceFacts(_default_state_dir()).get())
-    document = json_format.MessageToDict(
-        device, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+def _plain(message: Message) -> dict[str, Any]:
+    """Every field by its name in the .proto; protobuf's own JSON makes strings of 64-bit numbers."""
+    return {
+        field.name: _value(field, getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+    }
+
+
+def _value(field: FieldDescriptor, value: Any) -> Any:
+    if field.is_repeated:
+        return [_item(field, item) for item in value]
+    return _item(field, value)
+
+
+def _item(field: FieldDescriptor, item: Any) -> Any:
+    if field.message_type is not None:
+        return _plain(item)
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[item].name
+    return item
 
 
 def _default_state_dir() -> Path:

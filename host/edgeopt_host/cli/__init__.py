@@ -73,6 +73,10 @@ def _exit_code(error: BaseException) -> int:
             return _say("interrupted", 130)
         case EdgeoptError():
             return _say(error.message, error.exit_code)
+        case ModuleNotFoundError() if not (error.name or "").startswith("edgeopt"):
+            return _say(
+                f"this command needs the package {error.name}: pip install 'edgeopt[host]'", 4
+            )
         case BrokenPipeError():
             # The reader of our output has gone (`| head`): not an error of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
