@@ -1,7 +1,7 @@
 """Real models for tests and the demo: files out of pinned wheels, and models made from such files.
 
-    python tests/models.py basic-pitch nmp.onnx      prints the file's path
-    python tests/models.py efficientnet-lite0.ptl    makes it first (needs torch)
+    python tests/models.py --package basic-pitch nmp.onnx   prints the file's path
+    python tests/models.py efficientnet-lite0.ptl           makes it first (needs torch)
 
 Each package's requirement stands with its hash in models/PACKAGE.txt. Wheels are downloaded one at
 a time, by pip, when a file of theirs is asked for; nothing of them is installed. All is kept in
@@ -191,17 +191,17 @@ def _save_onnx(module: Any, path: Path, shape: list[int | str], outputs: list[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Prints the path of a model, fetched or made.")
-    parser.add_argument("package", nargs="?", help="the package that carries the file")
-    parser.add_argument("name", help="a file of the package, or a model to make")
+    parser = argparse.ArgumentParser(description="Prints the paths of models, fetched or made.")
+    parser.add_argument("--package", help="fetch files of this package rather than make models")
+    parser.add_argument("names", nargs="+", help="files of the package, or models to make")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.into:
-        _make(arguments.name, arguments.into)
-        return
-    name = arguments.name
-    path = fetch(arguments.package, name) if arguments.package else build(name)
-    sys.stdout.write(f"{path}\n")
+    for name in arguments.names:
+        if arguments.into:
+            _make(name, arguments.into)
+            continue
+        path = fetch(arguments.package, name) if arguments.package else build(name)
+        sys.stdout.write(f"{path}\n")
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ class BlobStore:
         self._partial = folder / "partial"
         self._quota_bytes = quota_bytes
         self.in_use = in_use
+        # Digests that somebody is sending just now.
+        self._writing: set[str] = set()
         for made in (self._blobs, self._partial):
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -95,8 +97,9 @@ class BlobStore:
         except FileNotFoundError:
             return 0
 
-    def write(self, digest: Digest, offset: int) -> BlobWriter:
-        """Opens a blob for writing from its committed size on.
+    @contextlib.contextmanager
+    def write(self, digest: Digest, offset: int) -> Iterator[BlobWriter]:
+        """A blob opened for writing from its committed size on; what has arrived stays.
 
         Raises:
             FailedPrecondition: when `offset` is not the committed size.
@@ -110,7 +113,14 @@ class BlobStore:
                 committed_size_bytes=str(committed),
             )
         self._make_room(digest, digest.size_bytes - committed)
-        return BlobWriter(self._partial_path(digest), self._path(digest.sha256), digest)
+        self._writing.add(digest.sha256)
+        try:
+            with contextlib.closing(
+                BlobWriter(self._partial_path(digest), self._path(digest.sha256), digest)
+            ) as writer:
+                yield writer
+        finally:
+            self._writing.discard(digest.sha256)
 
     def read(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
         """The content from `offset` on, in pieces of 256 KiB."""
@@ -158,16 +168,20 @@ class BlobStore:
 
     def _make_room(self, digest: Digest, more_bytes: int) -> None:
         """Evicts the least recently used until `more_bytes` fit both the quota and the disk."""
-        needed = self.in_use() | {digest.sha256}
-        stored = self.list()
-        used = sum(blob.digest.size_bytes for blob in stored)
         if digest.size_bytes > self._quota_bytes:
             raise ResourceExhausted(
                 "QUOTA_EXCEEDED",
                 f"a blob of {_mb(digest.size_bytes)} exceeds this device's quota of "
                 f"{_mb(self._quota_bytes)} for blobs (edgeopt-agent serve --blob-quota)",
             )
-        evictable = [blob for blob in stored if blob.digest.sha256 not in needed]
+        files = [
+            (path, path.stat()) for path in (*self._blobs.glob("*/*"), *self._partial.iterdir())
+        ]
+        used = sum(stat.st_size for _, stat in files)
+        kept = self.in_use() | self._writing | {digest.sha256}
+        # A partial's name begins with its digest, too.
+        evictable = [(path, stat) for path, stat in files if path.name[:64] not in kept]
+        evictable.sort(key=lambda file: file[1].st_mtime)
         while used + more_bytes > self._quota_bytes or more_bytes > self._free_bytes():
             if not evictable:
                 # What has arrived so far would only keep the disk full.
@@ -177,9 +191,9 @@ class BlobStore:
                     f"this device has room for {_mb(max(0, self._free_bytes()))} more, and the blob "
                     f"needs {_mb(more_bytes)}; free some space or raise the quota",
                 )
-            victim = evictable.pop(0)
-            self._path(victim.digest.sha256).unlink(missing_ok=True)
-            used -= victim.digest.size_bytes
+            path, stat = evictable.pop(0)
+            path.unlink(missing_ok=True)
+            used -= stat.st_size
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free - _RESERVE_BYTES

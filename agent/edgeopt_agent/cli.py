@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import refuse_reason
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
     from google.protobuf.message import Message
 
 _SERVICE_STATE = Path("/var/lib/edgeopt-agent")
@@ -90,13 +90,14 @@ def _plain(message: Message) -> dict[str, Any]:
     }
 
 
-def _value(field: FieldDescriptor, value: Any) -> Any:
+def _value(field: Any, value: Any) -> Any:
     if field.is_repeated:
         return [_item(field, item) for item in value]
-    return _item(field, value)
+    # Empty is what the device could not tell.
+    return _item(field, value) if value or isinstance(value, bool) else None
 
 
-def _item(field: FieldDescriptor, item: Any) -> Any:
+def _item(field: Any, item: Any) -> Any:
     if field.message_type is not None:
         return _plain(item)
     if field.enum_type is not None:
@@ -148,8 +149,10 @@ def _exit_code(error: BaseException) -> int:
             return _say(error.message, 2)
         case AgentError():
             return _say(error.message, 4)
-    if os.environ.get("EDGEOPT_DEBUG") or not isinstance(error, Exception):
+    if not isinstance(error, Exception):
         raise error
+    if os.environ.get("EDGEOPT_DEBUG"):
+        traceback.print_exception(error)
     return _say(
         f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
         "(EDGEOPT_DEBUG=1 shows where)",

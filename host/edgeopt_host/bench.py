@@ -60,7 +60,6 @@ class Bench:
 
         Raises:
             UsageError: for an unknown device, an unreadable path, options that do not fit.
-            ModelFileError: for a file that is no model.
         """
         paths = [models] if isinstance(models, (str, Path)) else list(models)
         chosen = self.inventory.select(list(devices), list(tags)) if devices or tags else None
@@ -72,7 +71,7 @@ class Bench:
             energy=energy,
             outputs=Path(outputs) if outputs is not None else None,
             labels=dict(labels or {}),
-            command=shlex.join(sys.argv),
+            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         )
         watcher = observer or Observer()
         if request.inputs.file is not None:

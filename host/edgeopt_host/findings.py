@@ -17,7 +17,8 @@ _OVERHEAD = 0.05
 
 def warnings(run: Run) -> list[Warning]:
     """All that apply to a run that was measured."""
-    return [*_few_samples(run), *_noisy(run), *_throttled(run), *_emulated(run), *_overhead(run)]
+    found = (_few_samples, _oversubscribed, _noisy, _throttled, _emulated, _overhead)
+    return [warning for finding in found for warning in finding(run)]
 
 
 def _few_samples(run: Run) -> Iterator[Warning]:
@@ -30,6 +31,15 @@ def _few_samples(run: Run) -> Iterator[Warning]:
         )
 
 
+def _oversubscribed(run: Run) -> Iterator[Warning]:
+    threads, cores = run.runtime.threads or 0, run.device.cores or 0
+    if threads > cores > 0:
+        yield Warning(
+            "OVERSUBSCRIBED",
+            f"{threads} threads share {cores} cores and wait for each other; use --threads {cores} or fewer",
+        )
+
+
 def _noisy(run: Run) -> Iterator[Warning]:
     medians = np.array([np.median(b.latency_ns) for launch in run.launches for b in launch.blocks])
     middle = np.median(medians)
@@ -38,9 +48,9 @@ def _noisy(run: Run) -> Iterator[Warning]:
     wait = _cpu_wait_share(run)
     signs = []
     if spread > _NOISY_SPREAD:
-        signs.append(f"the median varies by {spread:.0%} from block to block")
+        signs.append(f"the median varies by {100 * spread:.0f} % from block to block")
     if wait > _NOISY_WAIT:
-        signs.append(f"the worker waited {wait:.0%} of its time for a CPU")
+        signs.append(f"the worker waited {100 * wait:.0f} % of its time for a CPU")
     if signs:
         yield Warning(
             "NOISY",

@@ -40,13 +40,15 @@ class ModelFile:
     """A model on this host.
 
     `companions` are the files its main file refers to (ONNX external data), by relative name.
+    `fault` says why it is no model that edgeopt can push; its format is then None.
     """
 
     path: Path
-    format: str
+    format: str | None
     digest: Digest
     companions: tuple[tuple[str, Path, Digest], ...] = ()
     note: str | None = None
+    fault: ModelFileError | None = None
 
     @property
     def name(self) -> str:
@@ -61,24 +63,31 @@ class ModelFile:
     def open(cls, path: Path, runtime: str | None = None) -> ModelFile:
         """Recognizes a model; a plug-in's runtime takes any file and recognizes it by itself.
 
+        A file that is no model is returned with its `fault`, so that others can go on.
+
         Raises:
             UsageError: when the file cannot be read.
-            ModelFileError: when it is no model of a known format.
         """
+        fault = None
+        found: str | None = None
+        companions: tuple[tuple[str, Path, Digest], ...] = ()
         try:
             with path.open("rb") as file:
                 head = file.read(8)
-            found, companions = (
-                _recognize(path, head) if runtime in {None, *FORMATS} else (str(runtime), ())
-            )
             digest = Digest.of(path)
+            try:
+                found, companions = (
+                    _recognize(path, head) if runtime in {None, *FORMATS} else (runtime, ())
+                )
+            except ModelFileError as error:
+                fault = error
         except OSError as error:
             raise UsageError(f"cannot read the model {path}: {error.strerror}") from error
         expected = _SUFFIXES.get(path.suffix.lower())
         note = None
         if expected is not None and expected != found and found in FORMATS:
             note = f"{path.name} holds a {found} model, whatever its name says, and runs as one"
-        return cls(path, found, digest, companions, note)
+        return cls(path, found, digest, companions, note, fault)
 
 
 def _recognize(path: Path, head: bytes) -> tuple[str, tuple[tuple[str, Path, Digest], ...]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
 from edgeopt_host import collect
 from edgeopt_host.client import Agent, connect
-from edgeopt_host.errors import Cancelled, EdgeoptError, UsageError
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, UsageError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import FORMATS, Digest, ModelFile
 from edgeopt_host.observer import Observer
@@ -83,7 +83,7 @@ def push(
 def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Request) -> None:
     """Raises UsageError when options and models do not go together."""
     execution = request.execution
-    runtimes = {model: execution.runtime or model.format for model in models}
+    runtimes = {model: _runtime(execution, model) for model in models if not model.fault}
     for model, runtime in runtimes.items():
         if runtime in FORMATS and runtime != model.format:
             raise UsageError(
@@ -96,7 +96,7 @@ def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Reque
         "--no-xnnpack": (not execution.xnnpack, "tflite"),
     }
     for option, (given, format_) in tied.items():
-        if given and format_ not in runtimes.values():
+        if given and runtimes and format_ not in runtimes.values():
             raise UsageError(f"{option} is for {format_} models, and none is among those given")
     if request.outputs is not None and len(models) * len(devices) != 1:
         raise UsageError("--outputs takes the outputs of one model on one device; give one of each")
@@ -132,24 +132,34 @@ class _Worker:
     def run(self) -> list[Run]:
         """The device's runs, one per model; an error that ends all of them stands in each."""
         runs: list[Run] = []
-        self._observer.connecting(self.device.name)
         try:
+            if all(model.fault for model in self._models):
+                return [self._failed(model, model.fault) for model in self._models if model.fault]
+            self._observer.connecting(self.device.name)
             with connect(self.device, on_wait=self._observer.notice) as agent:
                 self._agent = agent
                 facts = agent.device()
                 for model in self._models:
                     if self._stop.is_set():
                         break
-                    runs.append(self._measure(agent, facts, model))
+                    if model.fault:
+                        runs.append(self._failed(model, model.fault))
+                    else:
+                        runs.append(self._measure(agent, facts, model))
         except Cancelled:
             return runs
         except EdgeoptError as error:
-            failed = [self._new_run(model) for model in self._models[len(runs) :]]
-            for run in failed:
-                run.error = Failure(error.reason, error.message)
-                self._observer.finished(run)
-            runs.extend(failed)
+            runs += [
+                self._failed(model, model.fault or error) for model in self._models[len(runs) :]
+            ]
         return runs
+
+    def _failed(self, model: ModelFile, error: EdgeoptError) -> Run:
+        """What never reached the device is an error to show, not a run to keep."""
+        run = self._new_run(model)
+        run.error = Failure(error.reason, error.message)
+        self._observer.finished(run)
+        return run
 
     def _measure(self, agent: Agent, facts: device_pb2.Device, model: ModelFile) -> Run:
         run = self._new_run(model)
@@ -158,6 +168,7 @@ class _Worker:
         events: list[benchmark_pb2.BenchmarkEvent] = []
         error: EdgeoptError | None = None
         try:
+            _check_runtime(run.runtime.name, facts)
             benchmark = self._benchmark(model, self._upload(agent, model))
             for event in agent.run(benchmark):
                 events.append(event)
@@ -169,15 +180,28 @@ class _Worker:
             error = raised
         collected = collect.collect(events)
         collect.fill(run, collected, facts)
+        try:
+            self._save_outputs(agent, collected.outputs)
+        except EdgeoptError as raised:
+            error = error or raised
         if error is not None:
             run.error = Failure(error.reason, error.message)
-        if self._request.outputs is not None and collected.outputs is not None:
-            agent.download(collected.outputs, self._request.outputs)
-        # What never reached the device is an error to show, not a run to keep.
         if events:
+            run.id = new_id()
             self._keep(run)
         self._observer.finished(run)
         return run
+
+    def _save_outputs(self, agent: Agent, outputs: blob_pb2.Digest | None) -> None:
+        if self._request.outputs is None or outputs is None:
+            return
+        try:
+            agent.download(outputs, self._request.outputs)
+        except OSError as error:
+            raise EdgeoptError(
+                f"cannot write the outputs to {self._request.outputs}: {error.strerror}",
+                "OUTPUTS_NOT_WRITTEN",
+            ) from error
 
     def _upload(self, agent: Agent, model: ModelFile) -> blob_pb2.Digest | None:
         """Sends the model's files and the inputs; returns the inputs' digest."""
@@ -207,7 +231,7 @@ class _Worker:
     ) -> benchmark_pb2.Benchmark:
         request = self._request
         execution = request.execution
-        runtime = execution.runtime or model.format
+        runtime = _runtime(execution, model)
         subject = benchmark_pb2.Subject(
             runtime=runtime,
             threads=execution.threads or 0,
@@ -241,12 +265,12 @@ class _Worker:
     def _new_run(self, model: ModelFile) -> Run:
         execution = self._request.execution
         return Run(
-            id=new_id(),
+            id=None,
             time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=self._request.command,
             model=Model(model.name, model.digest.sha256, model.size_bytes, model.format),
             device=RunDevice(self.device.name),
-            runtime=RuntimeUsed(execution.runtime or model.format),
+            runtime=RuntimeUsed(_runtime(execution, model)),
             labels=dict(self._request.labels),
         )
 
@@ -254,6 +278,22 @@ class _Worker:
 def _providers(execution: Execution, runtime: str) -> list[Provider]:
     """Those that mean something to this runtime: a delegate is a library, a provider a name."""
     return [p for p in execution.providers if p.runtime == runtime]
+
+
+def _runtime(execution: Execution, model: ModelFile) -> str:
+    return execution.runtime or model.format or ""
+
+
+def _check_runtime(name: str, facts: device_pb2.Device) -> None:
+    """Refuses before anything is sent what the device has said it cannot execute."""
+    runtimes = {runtime.name: runtime.unavailable_reason for runtime in facts.runtimes}
+    if name not in runtimes:
+        raise DeviceError(
+            f"the device knows no runtime called {name!r}; --runtime takes {', '.join(runtimes)}",
+            "RUNTIME_UNAVAILABLE",
+        )
+    if reason := runtimes[name]:
+        raise DeviceError(f"{name} does not work on the device: {reason}", "RUNTIME_UNAVAILABLE")
 
 
 def _digest(digest: Digest) -> blob_pb2.Digest:

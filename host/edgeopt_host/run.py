@@ -26,7 +26,8 @@ class Model:
     name: str
     sha256: str
     size_bytes: int
-    format: str
+    # "tflite", "onnx" or "ptl", a plug-in runtime's name, or None for a file that is no model.
+    format: str | None
 
 
 @dataclass
@@ -188,7 +189,8 @@ class Launch:
 
 @dataclass
 class Run:
-    id: str
+    # None until it is stored: what never began on a device is not.
+    id: str | None
     # ISO 8601 in UTC, with seconds.
     time: str
     command: str

@@ -50,19 +50,18 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
         async with self._writing[digest.sha256]:
             if self._blobs.has(digest):
                 return blob_pb2.WriteBlobResponse(committed_size_bytes=digest.size_bytes)
-            writer = self._blobs.write(digest, first.write_offset)
-            writing = asyncio.create_task(asyncio.to_thread(writer.write, first.data))
-            try:
-                # While one piece is hashed and written, the next one arrives.
-                async for request in requests:
+            with self._blobs.write(digest, first.write_offset) as writer:
+                writing = asyncio.create_task(asyncio.to_thread(writer.write, first.data))
+                try:
+                    # While one piece is hashed and written, the next one arrives.
+                    async for request in requests:
+                        await writing
+                        writing = asyncio.create_task(asyncio.to_thread(writer.write, request.data))
                     await writing
-                    writing = asyncio.create_task(asyncio.to_thread(writer.write, request.data))
-                await writing
-                committed = await asyncio.to_thread(writer.finish)
-            finally:
-                # A client that went away leaves a piece under way; it still counts.
-                await asyncio.wait([writing])
-                writer.close()
+                    committed = await asyncio.to_thread(writer.finish)
+                finally:
+                    # A client that went away leaves a piece under way; it still counts.
+                    await asyncio.wait([writing])
         return blob_pb2.WriteBlobResponse(committed_size_bytes=committed)
 
     @streaming

@@ -83,8 +83,12 @@ def _check_names(specs: Sequence[TensorSpec], source: benchmark_pb2.InputSource)
         if symbol not in symbols:
             raise ModelError(
                 "INPUT_MISMATCH",
-                f"--dim names {symbol!r}, but the model's open dimensions are "
-                f"{_quoted(sorted(symbols)) or 'none with a name'}",
+                f"--dim names {symbol!r}, but "
+                + (
+                    f"the model's open dimensions are {_quoted(sorted(symbols))}"
+                    if symbols
+                    else "the model has no open dimension with a name"
+                ),
             )
 
 
@@ -143,7 +147,8 @@ def _shape(
             size = 1
         if size is None:
             example = ",".join(
-                str(d) if isinstance(d, int) else str(symbols.get(d or "", "N")) for d in spec.shape
+                str(d) if isinstance(d, int) else str(symbols.get(d or "", "N" if index else 1))
+                for index, d in enumerate(spec.shape)
             )
             by_name = f"--dim {dimension}=N or " if dimension is not None else ""
             raise ModelError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
 
 import click
@@ -81,8 +82,10 @@ def _exit_code(error: BaseException) -> int:
             # The reader of our output has gone (`| head`): not an error of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-    if os.environ.get("EDGEOPT_DEBUG") or not isinstance(error, Exception):
+    if not isinstance(error, Exception):
         raise error
+    if os.environ.get("EDGEOPT_DEBUG"):
+        traceback.print_exception(error)
     return _say(
         f"internal error, a bug in edgeopt: {type(error).__name__}: {error} "
         "(EDGEOPT_DEBUG=1 shows where)",

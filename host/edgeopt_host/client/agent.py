@@ -171,7 +171,7 @@ class Agent:
     def _translated(self, error: Exception) -> DeviceError:
         """What the agent said, or that it said nothing."""
         if not isinstance(error, grpc.Call):
-            return DeviceError(f"{self.name}: {error}")
+            return DeviceError(str(error))
         if error.code() in _GONE:
             return Unreachable(
                 f"the agent of {self.name!r} stopped answering ({error.code().name.lower()}); is the device "
@@ -187,7 +187,9 @@ class Agent:
         status = rpc_status.from_call(error)
         for detail in status.details if status else ():
             detail.Unpack(info)
-        return DeviceError(f"{self.name}: {error.details()}", info.reason or error.code().name)
+        return DeviceError(
+            error.details() or "the agent gave no reason", info.reason or error.code().name
+        )
 
 
 class _Messages:

@@ -96,7 +96,8 @@ def executed(run: Run) -> str:
         parts.append(f"{used.threads} thread{'s' if used.threads > 1 else ''}")
     if used.actual_provider:
         share, pieces = used.delegated_share, used.partitions
-        of = "" if share is None else f"{_units.percent(share)} of operators"
+        # Of operators that nothing was delegated to, a share says nothing.
+        of = f"{_units.percent(share)} of operators" if share else ""
         of += f" in {pieces} piece{'s' if pieces > 1 else ''}" if of and pieces else ""
         parts.append(plain(used.actual_provider) + (f" ({of})" if of else ""))
     return ", ".join(parts)

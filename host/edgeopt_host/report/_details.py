@@ -13,6 +13,7 @@ from edgeopt_host.report._console import Cell, grid, is_terminal, table
 from edgeopt_host.run import Operator, Run
 
 _OPERATORS = 10
+_NAME = 48
 # As much of it as `--model` needs to find it again, and more.
 _DIGEST = 16
 
@@ -25,7 +26,9 @@ def facts(run: Run, *, stored: bool) -> RenderableType:
         rows.append(("Failed", Text.assemble((message, "red"))))
     if run.latency_ms.p50 is not None:
         rows += _figures(run)
-    rows.append(("Size", f"{_cells.model_size(run)} ({_cells.plain(run.model.format)})"))
+    rows.append(
+        ("Size", f"{_cells.model_size(run)} ({_cells.plain(run.model.format or 'no model')})")
+    )
     if not run.error:
         rows.append(("Energy", _energy(run)))
         rows.append(("State", _state(run)))
@@ -58,7 +61,7 @@ def operators(profile: Sequence[Operator]) -> RenderableType:
             _units.percent(operator.mean_us / total),
             str(operator.calls),
             _cells.plain(operator.type),
-            _cells.plain(operator.name),
+            _shortened(_cells.plain(operator.name)),
             _cells.plain(operator.provider or ""),
         ]
         for operator in slowest[:_OPERATORS]
@@ -75,9 +78,14 @@ def operators(profile: Sequence[Operator]) -> RenderableType:
     return Padding(table(titles, rows, boxed=is_terminal()), (1, 0, 0, 2))
 
 
+def _shortened(name: str) -> str:
+    """Names of exported models are paths of scopes; their ends tell them apart."""
+    return name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"
+
+
 def _figures(run: Run) -> Iterator[tuple[str, Cell]]:
     latency = run.latency_ms
-    known = " (95 % interval)" if latency.p50_ci95 else ", interval unknown"
+    known = " (95 % interval)" if latency.p50_ci95 else ", no interval from one launch"
     yield "p50 latency", Text.assemble((_cells.p50(run), "bold"), known)
     others = {
         name: _units.duration(value)

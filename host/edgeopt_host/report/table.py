@@ -24,7 +24,7 @@ _COMPARISON: tuple[_Column, ...] = (
     ("Notes", "wrap", _cells.notes),
 )
 _LIST: tuple[_Column, ...] = (
-    ("Run", "whole", lambda run: _cells.plain(run.id)),
+    ("Run", "whole", lambda run: _cells.plain(run.id or "not stored")),
     ("UTC", "whole", _cells.time),
     ("Model", "left", _cells.model),
     ("Device", "left", _cells.device),
@@ -61,7 +61,7 @@ def _details(run: Run, *, stored: bool = False) -> RenderableType:
     body = [facts(run, stored=stored)]
     if run.profile:
         body.append(operators(run.profile))
-    return section(title, f"run {_cells.plain(run.id)}", *body)
+    return section(title, f"run {_cells.plain(run.id)}" if run.id else "", *body)
 
 
 def _varying(runs: Sequence[Run]) -> Sequence[_Column]:

@@ -17,7 +17,7 @@ _RESAMPLES = 1000
 # Per launch: enough for the bootstrap, few enough to be quick with a million samples.
 _MAX_PIECES = 100
 # One launch cannot tell how much the next would differ: an interval from its samples alone held
-# the truth in 13 to 93 % of synthetic traces (tests/unit/host/test_latency.py).
+# the truth in 14 to 94 % of synthetic traces (docs/adr/0007).
 _MIN_LAUNCHES = 2
 
 

@@ -33,13 +33,16 @@ def to_rows(run: Run) -> list[Base]:
     """Everything a run is made of, the parent row first.
 
     Raises:
-        ValueError: when the run's time is no ISO 8601.
+        ValueError: when the run has no id, or its time is no ISO 8601.
     """
+    if run.id is None:
+        raise ValueError("a run to be stored needs an id")
+    run_id = run.id
     document = run.document()
     time = _parse_time(run.time)
     return [
         RunRow(
-            id=run.id,
+            id=run_id,
             time=time,
             device=document["device"]["name"],
             model_name=document["model"]["name"],
@@ -47,12 +50,12 @@ def to_rows(run: Run) -> list[Base]:
             runtime=run.runtime.name,
             error=run.error.reason if run.error else None,
         ),
-        DocumentRow(run_id=run.id, document=document, channels=run.channels),
+        DocumentRow(run_id=run_id, document=document, channels=run.channels),
         *(
-            LabelRow(run_id=run.id, key=key, value=value, time=time)
+            LabelRow(run_id=run_id, key=key, value=value, time=time)
             for key, value in document["labels"].items()
         ),
-        *(_launch_row(run.id, i, launch) for i, launch in enumerate(run.launches)),
+        *(_launch_row(run_id, i, launch) for i, launch in enumerate(run.launches)),
     ]
 
 

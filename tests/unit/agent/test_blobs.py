@@ -27,10 +27,9 @@ def digest(data: bytes) -> Digest:
 
 def store(blobs: BlobStore, data: bytes, *, used_s: float | None = None) -> Digest:
     named = digest(data)
-    writer = blobs.write(named, 0)
-    writer.write(data)
-    assert writer.finish() == len(data)
-    writer.close()
+    with blobs.write(named, 0) as writer:
+        writer.write(data)
+        assert writer.finish() == len(data)
     if used_s is not None:
         os.utime(blobs.path(named), (used_s, used_s))
     return named
@@ -47,17 +46,15 @@ def test_what_was_written_is_read_back(blobs: BlobStore) -> None:
 def test_an_upload_goes_on_from_where_it_stopped(tmp_path: Path) -> None:
     data = b"first half, second half"
     named = digest(data)
-    writer = BlobStore(tmp_path, QUOTA).write(named, 0)
-    writer.write(data[:11])
-    writer.close()
+    with BlobStore(tmp_path, QUOTA).write(named, 0) as writer:
+        writer.write(data[:11])
     # As after a restart of the agent.
     blobs = BlobStore(tmp_path, QUOTA)
     assert not blobs.has(named)
     assert blobs.committed_bytes(named) == 11
-    writer = blobs.write(named, 11)
-    writer.write(data[11:])
-    assert writer.finish() == len(data)
-    writer.close()
+    with blobs.write(named, 11) as writer:
+        writer.write(data[11:])
+        assert writer.finish() == len(data)
     assert b"".join(blobs.read(named)) == data
 
 
@@ -73,33 +70,36 @@ def test_however_an_upload_is_cut_the_blob_is_the_same(
         offset = blobs.committed_bytes(named)
         if blobs.has(named):
             break
-        writer = blobs.write(named, offset)
-        writer.write(data[offset:end])
-        writer.finish()
-        writer.close()
+        with blobs.write(named, offset) as writer:
+            writer.write(data[offset:end])
+            writer.finish()
     assert b"".join(blobs.read(named)) == data
 
 
 def test_a_wrong_offset_is_told_the_right_one(blobs: BlobStore) -> None:
-    with pytest.raises(FailedPrecondition, match="0 bytes are committed") as caught:
-        blobs.write(digest(b"abc"), 2)
+    with (
+        pytest.raises(FailedPrecondition, match="0 bytes are committed") as caught,
+        blobs.write(digest(b"abc"), 2),
+    ):
+        pass
     assert caught.value.metadata == {"committed_size_bytes": "0"}
 
 
 def test_content_that_lacks_its_digest_never_becomes_visible(blobs: BlobStore) -> None:
     named = Digest(digest(b"right").sha256, 5)
-    writer = blobs.write(named, 0)
-    writer.write(b"wrong")
-    with pytest.raises(InvalidArgument, match="send them again"):
-        writer.finish()
-    writer.close()
+    with blobs.write(named, 0) as writer:
+        writer.write(b"wrong")
+        with pytest.raises(InvalidArgument, match="send them again"):
+            writer.finish()
     assert not blobs.has(named)
     assert blobs.committed_bytes(named) == 0
 
 
 def test_more_than_was_announced_is_refused(blobs: BlobStore) -> None:
-    writer = blobs.write(digest(b"ab"), 0)
-    with pytest.raises(InvalidArgument, match="more than the 2 bytes"):
+    with (
+        blobs.write(digest(b"ab"), 0) as writer,
+        pytest.raises(InvalidArgument, match="more than the 2 bytes"),
+    ):
         writer.write(b"abc")
 
 
@@ -119,15 +119,18 @@ def test_the_least_recently_used_make_room_and_what_a_job_needs_stays(blobs: Blo
 
 
 def test_what_never_fits_is_refused_with_the_quota(blobs: BlobStore) -> None:
-    with pytest.raises(ResourceExhausted, match="exceeds this device's quota"):
-        blobs.write(Digest("0" * 64, QUOTA + 1), 0)
+    with (
+        pytest.raises(ResourceExhausted, match="exceeds this device's quota"),
+        blobs.write(Digest("0" * 64, QUOTA + 1), 0),
+    ):
+        pass
 
 
 def test_what_does_not_fit_beside_what_jobs_need_is_refused(blobs: BlobStore) -> None:
     needed = store(blobs, b"x" * 600)
     blobs.in_use = lambda: {needed.sha256}
-    with pytest.raises(ResourceExhausted) as caught:
-        blobs.write(Digest("0" * 64, 600), 0)
+    with pytest.raises(ResourceExhausted) as caught, blobs.write(Digest("0" * 64, 600), 0):
+        pass
     assert caught.value.reason == "NO_SPACE"
     assert blobs.has(needed)
 
@@ -150,3 +153,16 @@ def test_a_file_made_here_is_named_and_moved(blobs: BlobStore, tmp_path: Path) -
     assert blobs.add(made) == digest(b"outputs")
     assert not made.exists()
     assert b"".join(blobs.read(digest(b"outputs"))) == b"outputs"
+
+
+def test_an_upload_that_nobody_finishes_makes_room_and_one_under_way_does_not(
+    blobs: BlobStore,
+) -> None:
+    abandoned, under_way = Digest("a" * 64, 600), Digest("b" * 64, 600)
+    with blobs.write(abandoned, 0) as writer:
+        writer.write(b"x" * 500)
+    with blobs.write(under_way, 0) as writer:
+        writer.write(b"y" * 300)
+        store(blobs, b"z" * 300)
+    assert blobs.committed_bytes(abandoned) == 0
+    assert blobs.committed_bytes(under_way) == 300

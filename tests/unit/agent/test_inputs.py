@@ -78,7 +78,7 @@ def test_any_other_open_dimension_must_be_given_and_the_error_says_how() -> None
 
 
 def test_an_open_dimension_without_a_name_is_given_by_shape() -> None:
-    with pytest.raises(ModelError, match=r"dimension 1 open: give --shape x=N,N"):
+    with pytest.raises(ModelError, match=r"dimension 1 open: give --shape x=1,N"):
         make_feeds([TensorSpec("x", (None, None), "float32")], Source())
 
 

@@ -147,12 +147,19 @@ def test_noise_between_blocks_is_warned_of() -> None:
 def test_waiting_for_a_cpu_is_warned_of() -> None:
     events = [reading(START, wait_ns=0), STEADY, reading(END, wait_ns=2 * 10**8), result()]
     (warning,) = run_of(events).warnings
-    assert "waited 20% of its time" in warning.message
+    assert "waited 20 % of its time" in warning.message
 
 
 def test_a_harness_that_weighs_is_warned_of() -> None:
     tiny_model = samples(*[1000] * 200)
     assert codes(run_of([tiny_model, result(harness_overhead_ns=100)])) == {"HARNESS_OVERHEAD"}
+
+
+def test_more_threads_than_cores_are_warned_of() -> None:
+    run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d", cores=2), RuntimeUsed("onnx"))
+    execution = Event(execution=benchmark_pb2.Execution(threads=3))
+    collect.fill(run, collect.collect([execution, STEADY, result()]), facts())
+    assert codes(run) == {"OVERSUBSCRIBED"}
 
 
 def test_an_emulated_device_is_warned_of() -> None:

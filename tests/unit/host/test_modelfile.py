@@ -12,10 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tiny
-from edgeopt_host.errors import EdgeoptError, ModelFileError, UsageError
+from edgeopt_host.errors import UsageError
 from edgeopt_host.modelfile import ModelFile
 
 TFLITE = b"\x1c\x00\x00\x00TFL3" + b"\0" * 100
+
+
+def fault(path: Path) -> str:
+    model = ModelFile.open(path)
+    assert model.format is None
+    return str(model.fault)
 
 
 def test_onnx_is_recognized_with_its_digest(tmp_path: Path) -> None:
@@ -41,10 +47,7 @@ def test_external_data_belong_to_the_model(tmp_path: Path) -> None:
     assert (name, file.name, digest.size_bytes) == ("m.onnx.data", "m.onnx.data", 8 * 8 * 4)
     assert model.size_bytes == path.stat().st_size + digest.size_bytes
     file.unlink()
-    with pytest.raises(
-        ModelFileError, match=r"external data in 'm\.onnx\.data', which cannot be read"
-    ):
-        ModelFile.open(path)
+    assert "external data in 'm.onnx.data', which cannot be read" in fault(path)
 
 
 def test_external_data_outside_the_models_folder_are_refused(tmp_path: Path) -> None:
@@ -54,8 +57,7 @@ def test_external_data_outside_the_models_folder_are_refused(tmp_path: Path) -> 
         if entry.key == "location":
             entry.value = "../secret"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(ModelFileError, match="outside its own folder"):
-        ModelFile.open(path)
+    assert "outside its own folder" in fault(path)
 
 
 @pytest.mark.parametrize(
@@ -73,27 +75,23 @@ def test_what_is_no_model_is_said_to_be_none(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(ModelFileError, match=message):
-        ModelFile.open(path)
+    assert message in fault(path)
 
 
 def test_a_truncated_onnx_is_refused(tmp_path: Path) -> None:
     path = tiny.matmul(tmp_path / "m.onnx", 32)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(ModelFileError, match="damaged or truncated ONNX"):
-        ModelFile.open(path)
+    assert "damaged or truncated ONNX" in fault(path)
 
 
 def test_weights_without_code_are_told_from_a_module(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("weights/data.pkl", b"")
-    with pytest.raises(ModelFileError, match="weights without code"):
-        ModelFile.open(path)
+    assert "weights without code" in fault(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("hello.txt", b"")
-    with pytest.raises(ModelFileError, match="no PyTorch mobile or TorchScript file"):
-        ModelFile.open(path)
+    assert "no PyTorch mobile or TorchScript file" in fault(path)
 
 
 @pytest.mark.parametrize("path", ["/nowhere/model.onnx", "/"])
@@ -118,10 +116,6 @@ def test_no_content_ends_in_anything_but_a_model_or_a_sentence(
 ) -> None:
     path = tmp_path / "any.onnx"
     path.write_bytes(head + content)
-    try:
-        ModelFile.open(path)
-    except EdgeoptError as error:
-        message = error.message
-    else:
-        message = ""
-    assert "\n" not in message
+    model = ModelFile.open(path)
+    assert (model.format is None) == (model.fault is not None)
+    assert "\n" not in str(model.fault)
