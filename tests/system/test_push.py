@@ -87,7 +87,7 @@ def test_the_table_goes_to_stdout_and_progress_to_stderr(
 
 def test_a_model_that_is_there_is_not_sent_again(edgeopt_host: EdgeoptHost, tmp_path: Path) -> None:
     model = tiny.matmul(tmp_path / "m.onnx", 64)
-    assert "uploaded 0.0158 MB at" in edgeopt_host("push", model, *LOCAL).stderr
+    assert "uploaded 0.0157 MB at" in edgeopt_host("push", model, *LOCAL).stderr
     assert "already on the device, nothing sent" in edgeopt_host("push", model, *LOCAL).stderr
 
 
@@ -275,6 +275,15 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     # The device is none the worse.
     works = edgeopt_host("push", tiny.relu(tmp_path / "good.onnx"), *LOCAL)
     assert works.returncode == 0, works.stderr
+
+
+def test_a_bad_file_among_good_ones_fails_alone(edgeopt_host: EdgeoptHost, tmp_path: Path) -> None:
+    good, bad = tiny.relu(tmp_path / "good.onnx"), content(tmp_path / "bad.onnx", b"")
+    ended = edgeopt_host("push", good, bad, *LOCAL, "--format", "json")
+    assert ended.returncode == 4
+    measured, failed = pushed(ended)
+    assert measured["error"] is None
+    assert (failed["error"]["reason"], failed["id"]) == ("MODEL_INVALID", None)
 
 
 def test_no_device_and_an_unknown_device_are_wrong_usage(
