@@ -145,6 +145,9 @@ def _exit_code(error: BaseException) -> int:
             return _say(error.format_message(), 2)
         case click.Abort() | KeyboardInterrupt():
             return _say("interrupted", 130)
+        case SystemExit():
+            # The reader of our output has gone (`| head`); click would exit with 1.
+            return 0
         case InvalidArgument() | FailedPrecondition():
             return _say(error.message, 2)
         case AgentError():

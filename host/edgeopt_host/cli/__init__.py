@@ -78,9 +78,9 @@ def _exit_code(error: BaseException) -> int:
             return _say(
                 f"this command needs the package {error.name}: pip install 'edgeopt[host]'", 4
             )
-        case BrokenPipeError():
-            # The reader of our output has gone (`| head`): not an error of ours.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        case SystemExit():
+            # The reader of our output has gone (`| head`): click then exits with 1, which here
+            # would read as a verdict.
             return 0
     if not isinstance(error, Exception):
         raise error
