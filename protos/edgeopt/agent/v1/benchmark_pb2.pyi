@@ -301,18 +301,16 @@ class LaunchResult(_message.Message):
     def __init__(self, load_ns: _Optional[int] = ..., first_inference_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., harness_overhead_ns: _Optional[int] = ..., memory: _Optional[_Union[MemoryReading, _Mapping]] = ..., timed_ns: _Optional[int] = ...) -> None: ...
 
 class MemoryReading(_message.Message):
-    __slots__ = ("peak_rss_bytes", "runtime_rss_bytes", "model_rss_bytes", "anonymous_bytes", "file_bytes")
+    __slots__ = ("peak_rss_bytes", "runtime_rss_bytes", "anonymous_bytes", "file_bytes")
     PEAK_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
-    MODEL_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     ANONYMOUS_BYTES_FIELD_NUMBER: _ClassVar[int]
     FILE_BYTES_FIELD_NUMBER: _ClassVar[int]
     peak_rss_bytes: int
     runtime_rss_bytes: int
-    model_rss_bytes: int
     anonymous_bytes: int
     file_bytes: int
-    def __init__(self, peak_rss_bytes: _Optional[int] = ..., runtime_rss_bytes: _Optional[int] = ..., model_rss_bytes: _Optional[int] = ..., anonymous_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, peak_rss_bytes: _Optional[int] = ..., runtime_rss_bytes: _Optional[int] = ..., anonymous_bytes: _Optional[int] = ..., file_bytes: _Optional[int] = ...) -> None: ...
 
 class Profile(_message.Message):
     __slots__ = ("operators", "inferences", "unavailable_reason")

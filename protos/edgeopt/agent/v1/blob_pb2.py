@@ -22,41 +22,42 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x64geopt/agent/v1/blob.proto\x12\x10\x65\x64geopt.agent.v1\",\n\x06\x44igest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"D\n\x17\x46indMissingBlobsRequest\x12)\n\x07\x64igests\x18\x01 \x03(\x0b\x32\x18.edgeopt.agent.v1.Digest\"\xba\x01\n\x18\x46indMissingBlobsResponse\x12G\n\x07missing\x18\x01 \x03(\x0b\x32\x36.edgeopt.agent.v1.FindMissingBlobsResponse.MissingBlob\x1aU\n\x0bMissingBlob\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x02 \x01(\x03\"`\n\x10WriteBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x14\n\x0cwrite_offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"1\n\x11WriteBlobResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\"P\n\x0fReadBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x13\n\x0bread_offset\x18\x02 \x01(\x03\" \n\x10ReadBlobResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"9\n\x10ListBlobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xb1\x01\n\x11ListBlobsResponse\x12\x37\n\x05\x62lobs\x18\x01 \x03(\x0b\x32(.edgeopt.agent.v1.ListBlobsResponse.Blob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1aJ\n\x04\x42lob\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x18\n\x10last_used_unix_s\x18\x02 \x01(\x03\"=\n\x11\x44\x65leteBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\"\x14\n\x12\x44\x65leteBlobResponse2\xd4\x03\n\x0b\x42lobService\x12i\n\x10\x46indMissingBlobs\x12).edgeopt.agent.v1.FindMissingBlobsRequest\x1a*.edgeopt.agent.v1.FindMissingBlobsResponse\x12V\n\tWriteBlob\x12\".edgeopt.agent.v1.WriteBlobRequest\x1a#.edgeopt.agent.v1.WriteBlobResponse(\x01\x12S\n\x08ReadBlob\x12!.edgeopt.agent.v1.ReadBlobRequest\x1a\".edgeopt.agent.v1.ReadBlobResponse0\x01\x12T\n\tListBlobs\x12\".edgeopt.agent.v1.ListBlobsRequest\x1a#.edgeopt.agent.v1.ListBlobsResponse\x12W\n\nDeleteBlob\x12#.edgeopt.agent.v1.DeleteBlobRequest\x1a$.edgeopt.agent.v1.DeleteBlobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x65\x64geopt/agent/v1/blob.proto\x12\x10\x65\x64geopt.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\",\n\x06\x44igest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"D\n\x17\x46indMissingBlobsRequest\x12)\n\x07\x64igests\x18\x01 \x03(\x0b\x32\x18.edgeopt.agent.v1.Digest\"\xba\x01\n\x18\x46indMissingBlobsResponse\x12G\n\x07missing\x18\x01 \x03(\x0b\x32\x36.edgeopt.agent.v1.FindMissingBlobsResponse.MissingBlob\x1aU\n\x0bMissingBlob\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x02 \x01(\x03\"`\n\x10WriteBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x14\n\x0cwrite_offset\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"1\n\x11WriteBlobResponse\x12\x1c\n\x14\x63ommitted_size_bytes\x18\x01 \x01(\x03\"P\n\x0fReadBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x13\n\x0bread_offset\x18\x02 \x01(\x03\" \n\x10ReadBlobResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"9\n\x10ListBlobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xcb\x01\n\x11ListBlobsResponse\x12\x37\n\x05\x62lobs\x18\x01 \x03(\x0b\x32(.edgeopt.agent.v1.ListBlobsResponse.Blob\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a\x64\n\x04\x42lob\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\x12\x32\n\x0elast_used_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"=\n\x11\x44\x65leteBlobRequest\x12(\n\x06\x64igest\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Digest\"\x14\n\x12\x44\x65leteBlobResponse2\xd4\x03\n\x0b\x42lobService\x12i\n\x10\x46indMissingBlobs\x12).edgeopt.agent.v1.FindMissingBlobsRequest\x1a*.edgeopt.agent.v1.FindMissingBlobsResponse\x12V\n\tWriteBlob\x12\".edgeopt.agent.v1.WriteBlobRequest\x1a#.edgeopt.agent.v1.WriteBlobResponse(\x01\x12S\n\x08ReadBlob\x12!.edgeopt.agent.v1.ReadBlobRequest\x1a\".edgeopt.agent.v1.ReadBlobResponse0\x01\x12T\n\tListBlobs\x12\".edgeopt.agent.v1.ListBlobsRequest\x1a#.edgeopt.agent.v1.ListBlobsResponse\x12W\n\nDeleteBlob\x12#.edgeopt.agent.v1.DeleteBlobRequest\x1a$.edgeopt.agent.v1.DeleteBlobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeopt.agent.v1.blob_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DIGEST']._serialized_start=49
-  _globals['_DIGEST']._serialized_end=93
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=95
-  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=163
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=166
-  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=352
-  _globals['_FINDMISSINGBLOBSRESPONSE_MISSINGBLOB']._serialized_start=267
-  _globals['_FINDMISSINGBLOBSRESPONSE_MISSINGBLOB']._serialized_end=352
-  _globals['_WRITEBLOBREQUEST']._serialized_start=354
-  _globals['_WRITEBLOBREQUEST']._serialized_end=450
-  _globals['_WRITEBLOBRESPONSE']._serialized_start=452
-  _globals['_WRITEBLOBRESPONSE']._serialized_end=501
-  _globals['_READBLOBREQUEST']._serialized_start=503
-  _globals['_READBLOBREQUEST']._serialized_end=583
-  _globals['_READBLOBRESPONSE']._serialized_start=585
-  _globals['_READBLOBRESPONSE']._serialized_end=617
-  _globals['_LISTBLOBSREQUEST']._serialized_start=619
-  _globals['_LISTBLOBSREQUEST']._serialized_end=676
-  _globals['_LISTBLOBSRESPONSE']._serialized_start=679
-  _globals['_LISTBLOBSRESPONSE']._serialized_end=856
-  _globals['_LISTBLOBSRESPONSE_BLOB']._serialized_start=782
-  _globals['_LISTBLOBSRESPONSE_BLOB']._serialized_end=856
-  _globals['_DELETEBLOBREQUEST']._serialized_start=858
-  _globals['_DELETEBLOBREQUEST']._serialized_end=919
-  _globals['_DELETEBLOBRESPONSE']._serialized_start=921
-  _globals['_DELETEBLOBRESPONSE']._serialized_end=941
-  _globals['_BLOBSERVICE']._serialized_start=944
-  _globals['_BLOBSERVICE']._serialized_end=1412
+  _globals['_DIGEST']._serialized_start=82
+  _globals['_DIGEST']._serialized_end=126
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_start=128
+  _globals['_FINDMISSINGBLOBSREQUEST']._serialized_end=196
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_start=199
+  _globals['_FINDMISSINGBLOBSRESPONSE']._serialized_end=385
+  _globals['_FINDMISSINGBLOBSRESPONSE_MISSINGBLOB']._serialized_start=300
+  _globals['_FINDMISSINGBLOBSRESPONSE_MISSINGBLOB']._serialized_end=385
+  _globals['_WRITEBLOBREQUEST']._serialized_start=387
+  _globals['_WRITEBLOBREQUEST']._serialized_end=483
+  _globals['_WRITEBLOBRESPONSE']._serialized_start=485
+  _globals['_WRITEBLOBRESPONSE']._serialized_end=534
+  _globals['_READBLOBREQUEST']._serialized_start=536
+  _globals['_READBLOBREQUEST']._serialized_end=616
+  _globals['_READBLOBRESPONSE']._serialized_start=618
+  _globals['_READBLOBRESPONSE']._serialized_end=650
+  _globals['_LISTBLOBSREQUEST']._serialized_start=652
+  _globals['_LISTBLOBSREQUEST']._serialized_end=709
+  _globals['_LISTBLOBSRESPONSE']._serialized_start=712
+  _globals['_LISTBLOBSRESPONSE']._serialized_end=915
+  _globals['_LISTBLOBSRESPONSE_BLOB']._serialized_start=815
+  _globals['_LISTBLOBSRESPONSE_BLOB']._serialized_end=915
+  _globals['_DELETEBLOBREQUEST']._serialized_start=917
+  _globals['_DELETEBLOBREQUEST']._serialized_end=978
+  _globals['_DELETEBLOBRESPONSE']._serialized_start=980
+  _globals['_DELETEBLOBRESPONSE']._serialized_end=1000
+  _globals['_BLOBSERVICE']._serialized_start=1003
+  _globals['_BLOBSERVICE']._serialized_end=1471
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -74,12 +77,12 @@ class ListBlobsRequest(_message.Message):
 class ListBlobsResponse(_message.Message):
     __slots__ = ("blobs", "next_page_token")
     class Blob(_message.Message):
-        __slots__ = ("digest", "last_used_unix_s")
+        __slots__ = ("digest", "last_used_time")
         DIGEST_FIELD_NUMBER: _ClassVar[int]
-        LAST_USED_UNIX_S_FIELD_NUMBER: _ClassVar[int]
+        LAST_USED_TIME_FIELD_NUMBER: _ClassVar[int]
         digest: Digest
-        last_used_unix_s: int
-        def __init__(self, digest: _Optional[_Union[Digest, _Mapping]] = ..., last_used_unix_s: _Optional[int] = ...) -> None: ...
+        last_used_time: _timestamp_pb2.Timestamp
+        def __init__(self, digest: _Optional[_Union[Digest, _Mapping]] = ..., last_used_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     BLOBS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     blobs: _containers.RepeatedCompositeFieldContainer[ListBlobsResponse.Blob]
