@@ -24,6 +24,8 @@ from edgeopt_agent.errors import FailedPrecondition, InvalidArgument, NotFound, 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _READ_BYTES = 256 * 1024
+# What was verified stays as it is: a worker gets it as a hard link.
+_MODE = 0o400
 # Left free for the rest of the device.
 _RESERVE_BYTES = 64 * 2**20
 
@@ -87,8 +89,12 @@ class BlobStore:
         )
 
     def has(self, digest: Digest) -> bool:
-        path = self._path(digest.sha256)
-        return path.exists() and path.stat().st_size == digest.size_bytes
+        """Whether a blob is complete; asking counts as a use, because using it comes next."""
+        try:
+            self.path(digest)
+        except NotFound:
+            return False
+        return True
 
     def committed_bytes(self, digest: Digest) -> int:
         """How much of a missing blob has arrived: the offset to go on from."""
@@ -112,7 +118,8 @@ class BlobStore:
                 f"the write offset is {offset}, but {committed} bytes are committed; go on from there",
                 committed_size_bytes=str(committed),
             )
-        self._make_room(digest, digest.size_bytes - committed)
+        more = digest.size_bytes - committed
+        self._make_room(digest, quota_bytes=more, disk_bytes=more)
         self._writing.add(digest.sha256)
         try:
             with contextlib.closing(
@@ -136,8 +143,10 @@ class BlobStore:
             while data := file.read(_READ_BYTES):
                 hasher.update(data)
         digest = Digest(hasher.hexdigest(), source.stat().st_size)
-        self._make_room(digest, 0)
+        # It is on this disk already.
+        self._make_room(digest, quota_bytes=digest.size_bytes, disk_bytes=0)
         target = self._path(digest.sha256)
+        source.chmod(_MODE)
         target.parent.mkdir(exist_ok=True, mode=0o700)
         source.replace(target)
         return digest
@@ -166,8 +175,8 @@ class BlobStore:
         self._path(digest.sha256).unlink(missing_ok=True)
         self._partial_path(digest).unlink(missing_ok=True)
 
-    def _make_room(self, digest: Digest, more_bytes: int) -> None:
-        """Evicts the least recently used until `more_bytes` fit both the quota and the disk."""
+    def _make_room(self, digest: Digest, *, quota_bytes: int, disk_bytes: int) -> None:
+        """Evicts the least recently used, but only when that is enough."""
         if digest.size_bytes > self._quota_bytes:
             raise ResourceExhausted(
                 "QUOTA_EXCEEDED",
@@ -177,23 +186,26 @@ class BlobStore:
         files = [
             (path, path.stat()) for path in (*self._blobs.glob("*/*"), *self._partial.iterdir())
         ]
-        used = sum(stat.st_size for _, stat in files)
         kept = self.in_use() | self._writing | {digest.sha256}
         # A partial's name begins with its digest, too.
         evictable = [(path, stat) for path, stat in files if path.name[:64] not in kept]
         evictable.sort(key=lambda file: file[1].st_mtime)
-        while used + more_bytes > self._quota_bytes or more_bytes > self._free_bytes():
-            if not evictable:
-                # What has arrived so far would only keep the disk full.
-                self._partial_path(digest).unlink(missing_ok=True)
-                raise ResourceExhausted(
-                    "NO_SPACE",
-                    f"this device has room for {_mb(max(0, self._free_bytes()))} more, and the blob "
-                    f"needs {_mb(more_bytes)}; free some space or raise the quota",
-                )
-            path, stat = evictable.pop(0)
+        used = sum(stat.st_size for _, stat in files)
+        free = self._free_bytes() if disk_bytes else 0
+        missing = max(used + quota_bytes - self._quota_bytes, disk_bytes - free)
+        if missing > sum(stat.st_size for _, stat in evictable):
+            # What has arrived so far would only keep the disk full.
+            self._partial_path(digest).unlink(missing_ok=True)
+            raise ResourceExhausted(
+                "NO_SPACE",
+                f"this device has no room for {_mb(digest.size_bytes)} more (free disk or quota is "
+                f"{_mb(missing)} short); free some space or raise the quota",
+            )
+        for path, stat in evictable:
+            if missing <= 0:
+                return
             path.unlink(missing_ok=True)
-            used -= stat.st_size
+            missing -= stat.st_size
 
     def _free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free - _RESERVE_BYTES
@@ -258,6 +270,7 @@ class BlobWriter:
                 f"the {self.committed_bytes} bytes received have the SHA-256 "
                 f"{self._hasher.hexdigest()[:12]}…, not {self._digest.sha256[:12]}…; send them again",
             )
+        os.fchmod(self._file.fileno(), _MODE)
         os.fsync(self._file.fileno())
         self._target.parent.mkdir(exist_ok=True, mode=0o700)
         self._partial.replace(self._target)

@@ -25,9 +25,17 @@ class DeviceFacts:
         self._state_dir = state_dir
         self._file = state_dir / "runtimes.json"
         self._probing = asyncio.Lock()
+        self._last: device_pb2.Device | None = None
 
-    async def get(self, *, refresh: bool = False) -> device_pb2.Device:
-        """The facts as of now; the runtimes as remembered, unless `refresh` asks for a new probe."""
+    async def get(self, *, refresh: bool = False, quiet: bool = False) -> device_pb2.Device:
+        """The facts as of now, with the runtimes as remembered.
+
+        Args:
+            refresh: probe the runtimes again.
+            quiet: answer with what was told last, if anything was: reading would disturb a run.
+        """
+        if quiet and self._last is not None:
+            return self._last
         async with self._probing:
             runtimes = None if refresh else self._remembered()
             if runtimes is None:
@@ -36,6 +44,7 @@ class DeviceFacts:
         # Some boards tell their facts only through a command, which may take seconds.
         device = await asyncio.to_thread(facts.read_device, self._state_dir)
         device.runtimes.extend(runtimes)
+        self._last = device
         return device
 
     def _remembered(self) -> list[device_pb2.RuntimeFacts] | None:
@@ -50,6 +59,12 @@ class DeviceFacts:
             return None
 
     def _remember(self, runtimes: list[device_pb2.RuntimeFacts]) -> None:
+        # A failure may pass (a slow disk, a library that is installed next); absence does not.
+        if any(
+            r.unavailable_reason and not r.unavailable_reason.startswith("not installed")
+            for r in runtimes
+        ):
+            return
         document = {
             "fingerprint": _fingerprint(),
             "runtimes": [json_format.MessageToDict(runtime) for runtime in runtimes],
@@ -67,7 +82,8 @@ class DeviceFacts:
 def _fingerprint() -> str:
     """Changes when a package is installed or removed, the interpreter changes, or after a boot."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    folders = [Path(entry) for entry in sys.path if Path(entry).exists()]
+    # The folder somebody happens to stand in says nothing about what is installed.
+    folders = [Path(entry) for entry in sys.path if entry not in {"", str(Path.cwd())}]
     parts = [sys.version, sys.executable, boot.read_text() if boot.exists() else ""]
-    parts += [f"{folder} {folder.stat().st_mtime_ns}" for folder in folders]
+    parts += [f"{folder} {folder.stat().st_mtime_ns}" for folder in folders if folder.exists()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

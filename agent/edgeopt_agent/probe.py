@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent import runtimes
+from edgeopt_agent.launcher import child_environment
 
 _TIMEOUT_S = 60.0
 # Two imports at a time: more would fight over the disk of a small board.
@@ -41,6 +42,9 @@ async def _probe(name: str, timeout_s: float) -> device_pb2.RuntimeFacts:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Not where the user stands: a numpy.py there would be imported.
+        cwd="/",
+        env=child_environment(),
     )  # fmt: skip
     try:
         output, errors = await asyncio.wait_for(child.communicate(), timeout_s)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
+import logging
 import os
 import secrets
 import shutil
@@ -16,6 +16,8 @@ from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
 from edgeopt_agent.blobs import BlobStore, Digest
 from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, WorkerError
 from edgeopt_agent.launcher import run_worker
+
+_log = logging.getLogger(__name__)
 
 State = benchmark_pb2.Benchmark.State
 _ENDED = {
@@ -49,7 +51,9 @@ class Job:
         self._news = asyncio.Event()
 
     def become(self, state: State, failure: AgentError | None = None) -> None:
-        """Changes the state and tells so as an event."""
+        """Changes the state and tells so as an event; an end is final."""
+        if self.ended:
+            return
         self.benchmark.state = state
         if state == benchmark_pb2.Benchmark.STATE_RUNNING:
             self.benchmark.start_time.GetCurrentTime()
@@ -104,13 +108,13 @@ class BenchmarkQueue:
         for job in self._jobs.values():
             if not job.ended:
                 self._end(job, _stopped("AGENT_STOPPED", "the agent was stopped"))
+        if self._running is not None:
+            await asyncio.wait([self._running[1]])
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
 
-    def create(
-        self, benchmark: benchmark_pb2.Benchmark, request_id: str
-    ) -> benchmark_pb2.Benchmark:
+    def create(self, asked: benchmark_pb2.Benchmark, request_id: str) -> benchmark_pb2.Benchmark:
         """Queues a benchmark; a request id seen before returns what it made then.
 
         Raises:
@@ -125,9 +129,12 @@ class BenchmarkQueue:
                 "QUEUE_FULL",
                 f"{_MAX_QUEUED} benchmarks wait on this device already; try again later",
             )
-        for digest in _digests(benchmark):
+        for digest in _digests(asked):
             self._blobs.path(digest)
-        benchmark.name = f"benchmarks/{secrets.token_hex(8)}"
+        # Whatever else the request holds is for this agent to say.
+        benchmark = benchmark_pb2.Benchmark(
+            name=f"benchmarks/{secrets.token_hex(8)}", subjects=asked.subjects, plan=asked.plan
+        )
         benchmark.create_time.GetCurrentTime()
         job = Job(benchmark, request_id)
         self._jobs[benchmark.name] = job
@@ -174,13 +181,9 @@ class BenchmarkQueue:
                 continue
             task = asyncio.create_task(self._run(job))
             self._running = (job, task)
-            try:
-                await asyncio.wait([task])
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                self._running = None
+            # Waits for a cancelled one, too: its worker must be gone before the next begins.
+            await asyncio.wait([task])
+            self._running = None
 
     async def _run(self, job: Job) -> None:
         job.become(benchmark_pb2.Benchmark.STATE_RUNNING)
@@ -200,6 +203,12 @@ class BenchmarkQueue:
             failure = error
         except OSError as error:
             failure = WorkerError("WORKER_FAILED", f"the agent could not run the worker: {error}")
+        except Exception as error:  # noqa: BLE001 - see below
+            # Whatever it is, the next job must run.
+            _log.exception("%s failed unexpectedly", job.benchmark.name)
+            failure = AgentError(
+                "INTERNAL", f"the agent failed unexpectedly: {type(error).__name__}: {error}"
+            )
         else:
             job.become(benchmark_pb2.Benchmark.STATE_SUCCEEDED)
             return
@@ -215,15 +224,15 @@ class BenchmarkQueue:
         task.CopyFrom(job.benchmark)
         task.subjects[0].threads = subject.threads or self._default_threads()
         for launch in range(plan.launches):
-            keep = plan.outputs and launch == 0
-            await run_worker(task, folder, launch, job.append, *(["--outputs"] if keep else []))
-            if keep:
-                self._publish_outputs(job, folder)
+            await run_worker(task, folder, launch, job.append)
         if plan.profile:
             await run_worker(task, folder, plan.launches, job.append, "--profile")
+        if plan.outputs:
+            await run_worker(task, folder, plan.launches, job.append, "--outputs")
+            await self._publish_outputs(job, folder)
 
-    def _publish_outputs(self, job: Job, folder: Path) -> None:
-        digest = self._blobs.add(folder / "outputs.npz")
+    async def _publish_outputs(self, job: Job, folder: Path) -> None:
+        digest = await asyncio.to_thread(self._blobs.add, folder / "outputs.npz")
         told = next(r.event.outputs for r in job.events if r.event.HasField("outputs"))
         file = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
         outputs = benchmark_pb2.Outputs(file=file, left_out=told.left_out)

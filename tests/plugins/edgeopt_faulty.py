@@ -55,6 +55,27 @@ class FaultySession(Session):
         sys.stderr.flush()
         os._exit(3)
 
+    def _silent(self) -> None:
+        os._exit(0)
+
+    def _garbage(self) -> None:
+        # As a runtime does that closes and reuses descriptors which are not its own.
+        os.write(self._events(), b"\x08\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff")
+        time.sleep(600)
+
+    def _escape(self) -> None:
+        # A daemon of its own session, which keeps what it was given open.
+        sleep = [sys.executable, "-c", "import time; time.sleep(30)"]
+        subprocess.Popen(sleep, start_new_session=True, pass_fds=[self._events()])
+        os._exit(3)
+
+    @staticmethod
+    def _events() -> int:
+        return int(sys.argv[sys.argv.index("--events") + 1])
+
+    def _fast(self) -> None:
+        pass
+
     def _raise(self) -> None:
         raise RuntimeError("the operator is\n out of order")
 

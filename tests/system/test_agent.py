@@ -158,6 +158,9 @@ def test_a_run_reports_every_sample_and_where_it_was(client: Agent, tmp_path: Pa
         ("kill", "WORKER_KILLED", "SIGKILL"),
         ("exit", "WORKER_FAILED", "exit code 3; its last words: going home"),
         ("raise", "INFERENCE_FAILED", "the operator is out of order"),
+        ("silent", "WORKER_FAILED", "ended without a result"),
+        ("garbage", "WORKER_FAILED", "what is no event"),
+        ("escape", "WORKER_FAILED", "exit code 3"),
     ],
 )
 def test_a_worker_that_dies_is_a_typed_error_and_the_agent_lives_on(
@@ -177,6 +180,67 @@ def test_a_worker_that_hangs_is_killed_with_all_it_started(
     assert "within 2 s" in seen.message
     assert psutil.Process(agent.process.pid).children(recursive=True) == []
     assert works(client, tmp_path)
+
+
+def test_what_a_client_claims_of_the_outcome_is_not_believed(client: Agent, tmp_path: Path) -> None:
+    spec = benchmark(client, tmp_path, "none")
+    spec.failure.reason = "FORGED"
+    spec.state = benchmark_pb2.Benchmark.STATE_FAILED
+    events = list(client.run(spec))
+    assert events[-1].benchmark.state == benchmark_pb2.Benchmark.STATE_SUCCEEDED
+    assert not events[-1].benchmark.failure.reason
+
+
+def test_a_queued_job_is_cancelled_without_ever_running(
+    channel: grpc.Channel, client: Agent, tmp_path: Path
+) -> None:
+    stub = agent_pb2_grpc.AgentServiceStub(channel)
+    running = _create(client, benchmark(client, tmp_path, "hang"))
+    queued = _create(client, benchmark(client, tmp_path, "none"))
+    for name in (queued, running):
+        stub.CancelBenchmark(agent_pb2.CancelBenchmarkRequest(name=name), timeout=10)
+    watched = stub.WatchBenchmark(agent_pb2.WatchBenchmarkRequest(name=queued))
+    states = [response.event.benchmark.state for response in watched]
+    assert states == [
+        benchmark_pb2.Benchmark.STATE_QUEUED,
+        benchmark_pb2.Benchmark.STATE_CANCELLED,
+    ]
+    assert works(client, tmp_path)
+
+
+def test_the_models_memory_does_not_depend_on_the_warm_up(client: Agent, tmp_path: Path) -> None:
+    shares = []
+    for warmup_s in (0.01, 3.0):
+        plan = Plan(launches=1, warmup_s=warmup_s, duration_s=0.05)
+        events = list(client.run(benchmark(client, tmp_path, "fast", plan)))
+        (memory,) = (event.result.memory for event in events if event.HasField("result"))
+        shares.append(memory.peak_rss_bytes - memory.runtime_rss_bytes)
+    assert abs(shares[0] - shares[1]) < 2**20
+
+
+def test_probing_waits_while_a_benchmark_runs(client: Agent, tmp_path: Path) -> None:
+    before = client.device()
+    _create(client, benchmark(client, tmp_path, "hang"))
+    with pytest.raises(DeviceError) as caught:
+        client.device(refresh=True)
+    assert caught.value.reason == "BENCHMARK_RUNNING"
+    assert client.device() == before
+
+
+def test_a_refused_watch_leaves_no_file_open(agent: AgentProcess, channel: grpc.Channel) -> None:
+    stub = agent_pb2_grpc.AgentServiceStub(channel)
+    files = psutil.Process(agent.process.pid)
+
+    def refused() -> int:
+        request = agent_pb2.WatchTelemetryRequest(channels=["no such channel"])
+        with pytest.raises(grpc.RpcError):
+            list(stub.WatchTelemetry(request))
+        return files.num_fds()
+
+    first = refused()
+    for _ in range(10):
+        last = refused()
+    assert last <= first + 1
 
 
 def test_a_worker_out_of_memory_is_told_so(start_agent: StartAgent, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from edgeopt_agent.sensors._sysfs import read_int, read_text
+from edgeopt_agent.sysfs import read_int, read_text
 
 
 def memory_limit(root: Path) -> int | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.facts import _android
-from edgeopt_agent.sensors._sysfs import read_text
+from edgeopt_agent.sysfs import read_text
 
 # Where every board has the first; the second is what libraries use, and may be missing.
 _DEVICE_TREE = ("sys/firmware/devicetree/base/model", "proc/device-tree/model")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.facts import _cgroup, _cpuinfo
-from edgeopt_agent.sensors._sysfs import Search, read_int, read_text
+from edgeopt_agent.sysfs import Search, read_int, read_text
 
 _CPUS = "sys/devices/system/cpu"
 _HZ_IN_KHZ = 1000

@@ -11,7 +11,7 @@ import platform
 from pathlib import Path
 
 from edgeopt_agent.facts import _cpuinfo
-from edgeopt_agent.sensors._sysfs import read_text
+from edgeopt_agent.sysfs import read_text
 
 # User-mode emulators by the name of their program.
 _USER_MODE = {"qemu-": "qemu-user", "box64": "box64", "FEX": "fex", "rosetta": "rosetta"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.facts import _cgroup
-from edgeopt_agent.sensors._sysfs import read_text
+from edgeopt_agent.sysfs import read_text
 
 _KIB = 1024
 

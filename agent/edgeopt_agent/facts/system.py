@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.facts import _android
-from edgeopt_agent.sensors._sysfs import read_text
+from edgeopt_agent.sysfs import read_text
 
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 _MOST_OF_32_BITS = 2**32
@@ -36,7 +37,7 @@ def refuse_reason() -> str | None:
 def read(root: Path) -> device_pb2.OperatingSystem:
     """Names as people know them, the kernel's release and Python's version."""
     return device_pb2.OperatingSystem(
-        name=_name(root), kernel=platform.release(), python=platform.python_version()
+        name=_name(root), kernel=os.uname().release, python=platform.python_version()
     )
 
 

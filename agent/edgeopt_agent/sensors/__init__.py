@@ -11,10 +11,11 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
 
-__all__ = ["Channel", "Found", "Quantity", "Sensor", "discover", "names"]
+__all__ = ["Channel", "Found", "Quantity", "Sensor", "discover", "names", "values", "working"]
 
 _BUILT_IN = {
     "battery": "edgeopt_agent.sensors._battery:Battery",
@@ -62,6 +63,20 @@ def discover(root: Path = Path("/")) -> list[Found]:
         except Exception as error:  # noqa: BLE001 - a third party's sensor may raise anything
             found.append(Found(name, None, f"{type(error).__name__}: {error}"))
     return found
+
+
+def working(root: Path = Path("/")) -> list[Sensor]:
+    """The sensors that work here, opened; the caller closes them."""
+    return [found.sensor for found in discover(root) if found.sensor is not None]
+
+
+def values(sensor: Sensor) -> list[device_pb2.SensorValue]:
+    """One reading of a sensor; channels that could not be read this time are left out."""
+    return [
+        device_pb2.SensorValue(channel=channel.name, value=value)
+        for channel, value in zip(sensor.channels, sensor.read(), strict=True)
+        if math.isfinite(value)
+    ]
 
 
 def _working(name: str, root: Path, taken: set[str]) -> Sensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, Search
+from edgeopt_agent.sysfs import FileSensor, Search
 
 _MICRO_TO_MILLI = 1e-3
 _FIGURES = {

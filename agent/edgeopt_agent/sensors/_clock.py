@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, KeptFile, Search
+from edgeopt_agent.sysfs import FileSensor, KeptFile, Search
 
 _KHZ = 1e3
 _MHZ = 1e6

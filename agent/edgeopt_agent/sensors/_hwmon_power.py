@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, KeptFile, Search, read_int
+from edgeopt_agent.sysfs import FileSensor, KeptFile, Search, read_int
 
 _UW_IN_MW = 1e-3
 _NS_IN_MS = 1_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, Search
+from edgeopt_agent.sysfs import FileSensor, Search
 
 _UJ_IN_MJ = 1e-3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
-from edgeopt_agent.sensors._sysfs import KeptFile, Search
+from edgeopt_agent.sysfs import KeptFile, Search
 
 _FLAGS = Quantity.THROTTLE_FLAGS
 _SYSFS = "soc*/soc*:firmware/get_throttled"

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, Search, read_int
+from edgeopt_agent.sysfs import FileSensor, Search, read_int
 
 _CELSIUS = Quantity.TEMPERATURE_CELSIUS
 _MILLI = 1e-3

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from edgeopt_agent.sensors._base import Quantity
-from edgeopt_agent.sensors._sysfs import FileSensor, Search
+from edgeopt_agent.sysfs import FileSensor, Search
 
 # Cooling devices that slow something down; fans and the like are none of them. "cpufreq" and
 # "devfreq": the kernel's own; "balanced": Jetson with JetPack 4; "Processor": ACPI.

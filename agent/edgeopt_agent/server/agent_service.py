@@ -10,12 +10,12 @@ from typing import Any
 import grpc.aio
 
 from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, device_pb2
+from edgeopt_agent import sensors
 from edgeopt_agent.device import DeviceFacts
 from edgeopt_agent.errors import FailedPrecondition, InvalidArgument
 from edgeopt_agent.queue import BenchmarkQueue
 from edgeopt_agent.server import validate
 from edgeopt_agent.server.status import streaming, unary
-from edgeopt_agent.worker.state import values, working_sensors
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -31,7 +31,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def GetDevice(  # noqa: N802
         self, request: agent_pb2.GetDeviceRequest, _: Context
     ) -> agent_pb2.GetDeviceResponse:
-        return agent_pb2.GetDeviceResponse(device=await self._facts.get(refresh=request.refresh))
+        if self._queue.busy and request.refresh:
+            raise FailedPrecondition(
+                "BENCHMARK_RUNNING",
+                "a benchmark runs on this device, and probing its runtimes would disturb it; ask "
+                "again when it has ended",
+            )
+        device = await self._facts.get(refresh=request.refresh, quiet=self._queue.busy)
+        return agent_pb2.GetDeviceResponse(device=device)
 
     @unary
     async def CreateBenchmark(  # noqa: N802
@@ -84,31 +91,36 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def WatchTelemetry(  # noqa: N802
         self, request: agent_pb2.WatchTelemetryRequest, _: Context
     ) -> AsyncIterator[agent_pb2.WatchTelemetryResponse]:
-        found = working_sensors()
-        known = {channel.name for sensor in found for channel in sensor.channels}
-        if unknown := sorted(set(request.channels) - known):
-            raise InvalidArgument(
-                "INVALID_FIELD",
-                f"channels names {', '.join(unknown)}; this device has {', '.join(sorted(known)) or 'none'}",
-                field="channels",
-            )
-        wanted = set(request.channels) or known
-        chosen = [s for s in found if wanted & {c.name for c in s.channels}]
-        slowest = max((sensor.min_interval_ns for sensor in chosen), default=0)
-        interval_s = max(request.interval_ns, slowest, _MIN_TELEMETRY_NS) / 1e9
+        self._refuse_while_busy()
+        found = await asyncio.to_thread(sensors.working)
         try:
+            known = {channel.name for sensor in found for channel in sensor.channels}
+            if unknown := sorted(set(request.channels) - known):
+                raise InvalidArgument(
+                    "INVALID_FIELD",
+                    f"channels names {', '.join(unknown)}; this device has "
+                    f"{', '.join(sorted(known)) or 'none'}",
+                    field="channels",
+                )
+            wanted = set(request.channels) or known
+            chosen = [s for s in found if wanted & {c.name for c in s.channels}]
+            slowest = max((sensor.min_interval_ns for sensor in chosen), default=0)
+            interval_s = max(request.interval_ns, slowest, _MIN_TELEMETRY_NS) / 1e9
             while True:
-                if self._queue.busy:
-                    raise FailedPrecondition(
-                        "BENCHMARK_RUNNING",
-                        "a benchmark runs on this device, and reading sensors would disturb it; "
-                        "watch again when it has ended",
-                    )
+                self._refuse_while_busy()
                 sample = device_pb2.SensorSample(time_ns=time.monotonic_ns())
                 for sensor in chosen:
-                    sample.values.extend(v for v in values(sensor) if v.channel in wanted)
+                    sample.values.extend(v for v in sensors.values(sensor) if v.channel in wanted)
                 yield agent_pb2.WatchTelemetryResponse(sample=sample)
                 await asyncio.sleep(interval_s)
         finally:
             for sensor in found:
                 sensor.close()
+
+    def _refuse_while_busy(self) -> None:
+        if self._queue.busy:
+            raise FailedPrecondition(
+                "BENCHMARK_RUNNING",
+                "a benchmark runs on this device, and reading sensors would disturb it; watch again "
+                "when it has ended",
+            )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import grpc.aio
 
@@ -15,13 +16,15 @@ from edgeopt_agent.errors import InvalidArgument
 from edgeopt_agent.server import validate
 from edgeopt_agent.server.status import streaming, unary
 
+_Result = TypeVar("_Result")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BlobService(blob_pb2_grpc.BlobServiceServicer):
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
-        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # By SHA-256, for as long as somebody holds it.
+        self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @unary
     async def FindMissingBlobs(  # noqa: N802
@@ -47,28 +50,31 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
             )
         digest = _digest(first.digest)
         # A second client that sends the same blob waits, and then finds it there.
-        async with self._writing[digest.sha256]:
+        async with self._writing.setdefault(digest.sha256, asyncio.Lock()):
             if self._blobs.has(digest):
                 return blob_pb2.WriteBlobResponse(committed_size_bytes=digest.size_bytes)
-            with self._blobs.write(digest, first.write_offset) as writer:
-                writing = asyncio.create_task(asyncio.to_thread(writer.write, first.data))
+            with contextlib.ExitStack() as stack:
+                opened = self._blobs.write(digest, first.write_offset)
+                writer = await _in_thread(stack.enter_context, opened)
+                writing = _start(writer.write, first.data)
                 try:
                     # While one piece is hashed and written, the next one arrives.
                     async for request in requests:
-                        await writing
-                        writing = asyncio.create_task(asyncio.to_thread(writer.write, request.data))
-                    await writing
-                    committed = await asyncio.to_thread(writer.finish)
+                        await asyncio.shield(writing)
+                        writing = _start(writer.write, request.data)
+                    await asyncio.shield(writing)
                 finally:
                     # A client that went away leaves a piece under way; it still counts.
                     await asyncio.wait([writing])
+                committed = await _in_thread(writer.finish)
         return blob_pb2.WriteBlobResponse(committed_size_bytes=committed)
 
     @streaming
     async def ReadBlob(  # noqa: N802
         self, request: blob_pb2.ReadBlobRequest, _: Context
     ) -> AsyncIterator[blob_pb2.ReadBlobResponse]:
-        for data in self._blobs.read(_digest(request.digest), request.read_offset):
+        pieces = self._blobs.read(_digest(request.digest), request.read_offset)
+        while data := await asyncio.to_thread(next, pieces, b""):
             yield blob_pb2.ReadBlobResponse(data=data)
 
     @unary
@@ -83,8 +89,7 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
                 digest=blob_pb2.Digest(
                     sha256=blob.digest.sha256, size_bytes=blob.digest.size_bytes
                 ),
-                last_used_unix_s=int(blob.last_used_s),
-            )
+            ).last_used_time.FromNanoseconds(int(blob.last_used_s * 1e9))
         if offset + size < len(stored):
             response.next_page_token = str(offset + size)
         return response
@@ -99,3 +104,16 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
 
 def _digest(message: blob_pb2.Digest) -> Digest:
     return Digest(message.sha256, message.size_bytes)
+
+
+def _start(function: Callable[..., _Result], *arguments: Any) -> asyncio.Task[_Result]:
+    return asyncio.create_task(asyncio.to_thread(function, *arguments))
+
+
+async def _in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Runs a call in a thread; a cancelled caller waits for its end, for a thread has no other."""
+    task = _start(function, *arguments)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])

@@ -39,8 +39,10 @@ def main() -> int:
     try:
         if arguments.profile:
             launch.profile()
+        elif arguments.outputs:
+            launch.outputs()
         else:
-            launch.measure(keep_outputs=arguments.outputs)
+            launch.measure()
     except ModelError as error:
         emit.fail(error.reason, str(error))
         return 1
@@ -57,7 +59,7 @@ def main() -> int:
 
 def _expendable() -> None:
     """Dies with its agent, and is the first to go when memory runs out."""
-    if not sys.platform.startswith("linux"):
+    if sys.platform not in {"linux", "android"}:
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:

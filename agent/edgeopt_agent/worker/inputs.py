@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,17 @@ import numpy as np
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent.runtimes import ModelError, TensorSpec, check_feeds
 
+# What numpy and zipfile raise for files that are damaged, encrypted or no archive.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -32,6 +44,11 @@ def make_feeds(
             given does not fit.
     """
     if file is not None:
+        if source.dimensions or source.shapes or source.ranges:
+            raise ModelError(
+                "INPUT_MISMATCH",
+                "an input file gives all values and shapes: leave --dim, --shape and --input-range out",
+            )
         return _from_file(declared, file)
     specs = _specs_from_shapes(source) if declared is None else declared
     _check_names(specs, source)
@@ -50,7 +67,7 @@ def _from_file(declared: Sequence[TensorSpec] | None, file: Path) -> dict[str, A
         # Opened here, because numpy leaves a file open that turns out to be no archive.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise ModelError("INPUT_MISMATCH", f"the input file cannot be read: {error}") from error
     if declared is None:
         return arrays

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 Event = benchmark_pb2.BenchmarkEvent
 Emit = Callable[[Event], None]
 Phase = benchmark_pb2.Progress.Phase
+# Start time, index of the first sample.
+Block = tuple[int, int]
 
 # A sample buffer stops here: 40 MB, and 50 s of the fastest model seen.
 _MAX_SAMPLES = 5_000_000
 # At 8 bytes each, well below gRPC's 4 MiB.
 _SAMPLES_PER_EVENT = 100_000
+# A reading of a machine with a hundred channels has about 3 kB.
+_READINGS_PER_EVENT = 500
 _PROGRESS_NS = 1_000_000_000
 _PROFILE_INFERENCES = 20
 
@@ -45,12 +49,14 @@ class Launch:
         self._folder = folder
         self._emit = emit
 
-    def measure(self, *, keep_outputs: bool) -> None:
-        """Times this launch and reports it; writes `outputs.npz` into the folder when asked to."""
+    def measure(self) -> None:
+        """Times this launch and reports it."""
         self._progress(benchmark_pb2.Progress.PHASE_LOADING)
         runtime = runtimes.load(self._subject.runtime)
+        # Finding sensors takes time and memory: neither is the model's.
+        state = StateReader()
         memory.reset_peak()
-        runtime_rss = memory.read()["VmRSS"]
+        runtime_rss = memory.read().get("VmRSS", 0)
         session, feeds, load_ns = self._load(runtime, self._settings())
         # What the collector would do, it would do in the middle of a block.
         gc.collect()
@@ -58,34 +64,35 @@ class Launch:
         with _inference():
             first_ns = timing.time_once(session.infer)
         self._emit(Event(execution=self._execution(runtime, session, feeds)))
-        if keep_outputs:
-            self._keep_outputs(session)
-
-        warmup = self._warm_up(session.infer)
         overhead_ns = timing.harness_overhead_ns()
-        warm_peak = memory.read()["VmHWM"]
-        samples, timed_ns = self._timed(session.infer)
+        readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
 
+        # From here on the device is never idle: a pause would slow what follows it.
+        warmup = self._warm_up(session.infer)
+        warm_peak = memory.read().get("VmHWM", 0)
+        samples, blocks, timed_ns = self._timed(session.infer, state, readings)
+
+        readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
         end = memory.read()
-        peak = max(warm_peak, end["VmHWM"] - samples.itemsize * len(samples))
-        self._emit(
-            Event(
-                result=benchmark_pb2.LaunchResult(
-                    load_ns=load_ns,
-                    first_inference_ns=first_ns,
-                    warmup_inferences=warmup,
-                    harness_overhead_ns=overhead_ns,
-                    timed_ns=timed_ns,
-                    memory=benchmark_pb2.MemoryReading(
-                        peak_rss_bytes=peak,
-                        runtime_rss_bytes=runtime_rss,
-                        model_rss_bytes=max(0, peak - runtime_rss),
-                        anonymous_bytes=end["RssAnon"],
-                        file_bytes=end["RssFile"],
-                    ),
+        self._report(samples, blocks, readings)
+        result = benchmark_pb2.LaunchResult(
+            load_ns=load_ns,
+            first_inference_ns=first_ns,
+            warmup_inferences=warmup,
+            harness_overhead_ns=overhead_ns,
+            timed_ns=timed_ns,
+        )
+        if end:
+            peak = max(warm_peak, end["VmHWM"] - samples.itemsize * len(samples))
+            result.memory.CopyFrom(
+                benchmark_pb2.MemoryReading(
+                    peak_rss_bytes=peak,
+                    runtime_rss_bytes=runtime_rss,
+                    anonymous_bytes=end["RssAnon"],
+                    file_bytes=end["RssFile"],
                 )
             )
-        )
+        self._emit(Event(result=result))
 
     def profile(self) -> None:
         """A short pass of its own, because profiling slows what it profiles."""
@@ -105,6 +112,23 @@ class Launch:
         except Unavailable as reason:
             profile.unavailable_reason = str(reason)
         self._emit(Event(profile=profile))
+
+    def outputs(self) -> None:
+        """Writes the outputs of a first inference into `outputs.npz`, in a process of its own.
+
+        A stateful model says something else after a thousand inferences.
+        """
+        import numpy as np
+
+        runtime = runtimes.load(self._subject.runtime)
+        session, _, _ = self._load(runtime, self._settings())
+        with _inference():
+            session.infer()
+        tensors, left_out = session.outputs()
+        with (self._folder / "outputs.npz").open("wb") as file:
+            np.savez(file, **tensors)  # type: ignore[arg-type]
+        # The agent names the file by its digest.
+        self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
 
     def _settings(self, profile_dir: Path | None = None) -> runtimes.Settings:
         return runtimes.Settings(
@@ -134,44 +158,52 @@ class Launch:
 
     def _warm_up(self, infer: Callable[[], object]) -> int:
         phase = benchmark_pb2.Progress.PHASE_WARMING_UP
+        goal = (self._plan.warmup_duration_ns, self._plan.warmup_inferences)
         self._progress(phase)
-        samples = array("q")
-        spent = 0
-        while not _done(spent, len(samples), self._warmup_goal):
-            duration = min(_PROGRESS_NS, self._plan.warmup_duration_ns - spent)
+        spent = count = 0
+        while not _done(spent, count, goal):
             with _inference():
-                spent += timing.time_block(infer, samples, duration, 1)
-            self._progress(phase, len(samples), _fraction(spent, len(samples), self._warmup_goal))
-        return len(samples)
+                more, calls = timing.run_for(infer, min(_PROGRESS_NS, goal[0] - spent), 1)
+            spent, count = spent + more, count + calls
+            self._progress(phase, count, _fraction(spent, count, goal))
+        return count
 
-    def _timed(self, infer: Callable[[], object]) -> tuple[array[int], int]:
-        """Times blocks until the plan is met; reports samples afterwards, in one go."""
+    def _timed(
+        self,
+        infer: Callable[[], object],
+        state: StateReader,
+        readings: list[benchmark_pb2.StateReading],
+    ) -> tuple[array[int], list[Block], int]:
+        """Times blocks until the plan is met, and reads the device's state between them."""
         phase = benchmark_pb2.Progress.PHASE_MEASURING
-        self._progress(phase)
         goal = (self._plan.duration_ns, self._plan.inferences)
-        state = StateReader()
-        readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
+        self._progress(phase)
         samples = array("q")
-        blocks: list[tuple[int, int]] = []  # start time, index of the first sample
+        blocks: list[Block] = []
         timed = reported = 0
-        while not _done(timed, len(samples), goal) and len(samples) < _MAX_SAMPLES:
+        while not _done(timed, len(samples), goal):
             blocks.append((time.perf_counter_ns(), len(samples)))
             with _inference():
                 timed += timing.time_block(
                     infer, samples, self._plan.block_duration_ns, self._plan.block_inferences
                 )
             readings.append(state.read(benchmark_pb2.StateReading.MOMENT_BETWEEN_BLOCKS))
+            if len(samples) >= _MAX_SAMPLES:
+                self._warn(
+                    "CUT_SHORT",
+                    f"a launch ended after {len(samples)} inferences in {timed / 1e9:.0f} s: more "
+                    "are not kept; use more --launches instead of a longer --duration",
+                )
+                break
             if timed - reported > _PROGRESS_NS:
                 reported = timed
                 self._progress(phase, len(samples), _fraction(timed, len(samples), goal))
-        readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
-        self._report(blocks, samples, readings)
-        return samples, timed
+        return samples, blocks, timed
 
     def _report(
         self,
-        blocks: list[tuple[int, int]],
         samples: array[int],
+        blocks: list[Block],
         readings: list[benchmark_pb2.StateReading],
     ) -> None:
         """Sends what was measured in few and large messages: each costs the agent CPU time."""
@@ -179,18 +211,18 @@ class Launch:
         message = benchmark_pb2.Samples()
         pending = 0
         for (start, first), last in zip(blocks, ends, strict=True):
-            message.blocks.add(start_time_ns=start, latency_ns=samples[first:last])
-            pending += last - first
-            if pending > _SAMPLES_PER_EVENT:
-                self._emit(Event(samples=message))
-                message, pending = benchmark_pb2.Samples(), 0
-        if pending:
-            self._emit(Event(samples=message))
-        self._emit(Event(state=benchmark_pb2.StateReadings(readings=readings)))
-
-    @property
-    def _warmup_goal(self) -> tuple[int, int]:
-        return self._plan.warmup_duration_ns, self._plan.warmup_inferences
+            # A block too large for one message comes as several.
+            for cut in range(first, last, _SAMPLES_PER_EVENT):
+                part = samples[cut : min(last, cut + _SAMPLES_PER_EVENT)]
+                if pending + len(part) > _SAMPLES_PER_EVENT:
+                    self._emit(Event(samples=message))
+                    message, pending = benchmark_pb2.Samples(), 0
+                message.blocks.add(start_time_ns=start + sum(samples[first:cut]), latency_ns=part)
+                pending += len(part)
+        self._emit(Event(samples=message))
+        for cut in range(0, len(readings), _READINGS_PER_EVENT):
+            part_of_readings = readings[cut : cut + _READINGS_PER_EVENT]
+            self._emit(Event(state=benchmark_pb2.StateReadings(readings=part_of_readings)))
 
     def _execution(
         self, runtime: runtimes.Runtime, session: runtimes.Session, feeds: Feeds
@@ -210,23 +242,11 @@ class Launch:
             dtype = "string" if array_.dtype.kind in "SUO" else array_.dtype.name
             execution.inputs.add(name=name, dimensions=array_.shape, dtype=dtype)
         if placement.fallback:
-            self._emit(
-                Event(
-                    warning=benchmark_pb2.BenchmarkWarning(
-                        code="FALLBACK", message=placement.fallback
-                    )
-                )
-            )
+            self._warn("FALLBACK", placement.fallback)
         return execution
 
-    def _keep_outputs(self, session: runtimes.Session) -> None:
-        import numpy as np
-
-        tensors, left_out = session.outputs()
-        with (self._folder / "outputs.npz").open("wb") as file:
-            np.savez(file, **tensors)  # type: ignore[arg-type]
-        # The agent names the file by its digest once this launch is over.
-        self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
+    def _warn(self, code: str, message: str) -> None:
+        self._emit(Event(warning=benchmark_pb2.BenchmarkWarning(code=code, message=message)))
 
     def _progress(self, phase: Phase, inferences: int = 0, fraction: float = 0.0) -> None:
         self._emit(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_FIELDS = ("VmHWM", "VmRSS", "RssAnon", "RssFile")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
 
@@ -21,14 +22,10 @@ def reset_peak() -> None:
 
 
 def read() -> dict[str, int]:
-    """VmHWM, VmRSS, RssAnon and RssFile in bytes; zero where the kernel does not tell."""
-    fields = dict.fromkeys(("VmHWM", "VmRSS", "RssAnon", "RssFile"), 0)
+    """VmHWM, VmRSS, RssAnon and RssFile in bytes; nothing where the kernel does not tell."""
     try:
         lines = _STATUS.read_text().splitlines()
     except OSError:  # no /proc: macOS
-        return fields
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name in fields:
-            fields[name] = int(value.split()[0]) * 1024
-    return fields
+        return {}
+    pairs = (line.split(":", 1) for line in lines)
+    return {name: int(value.split()[0]) * 1024 for name, value in pairs if name in _FIELDS}

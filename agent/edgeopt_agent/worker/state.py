@@ -7,7 +7,7 @@ import time
 
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
 from edgeopt_agent import sensors
-from edgeopt_agent.sensors import Quantity, Sensor
+from edgeopt_agent.sensors import Quantity
 
 Moment = benchmark_pb2.StateReading.Moment
 
@@ -27,7 +27,7 @@ class StateReader:
     """
 
     def __init__(self) -> None:
-        self._all = working_sensors()
+        self._all = sensors.working()
         self._state = [s for s in self._all if {c.quantity for c in s.channels} <= _STATE]
         self._next_ns: dict[str, int] = {}
         try:
@@ -48,22 +48,8 @@ class StateReader:
             if between and now < self._next_ns.get(sensor.channels[0].name, 0):
                 continue
             self._next_ns[sensor.channels[0].name] = now + sensor.min_interval_ns
-            reading.sensors.values.extend(values(sensor))
+            reading.sensors.values.extend(sensors.values(sensor))
         if self._schedstat >= 0:
             # "time on the CPU, time waiting for one, time slices": Documentation/scheduler.
             reading.cpu_wait_ns = int(os.pread(self._schedstat, 64, 0).split()[1])
         return reading
-
-
-def working_sensors() -> list[Sensor]:
-    """The sensors that work here, opened; the caller closes them."""
-    return [found.sensor for found in sensors.discover() if found.sensor is not None]
-
-
-def values(sensor: Sensor) -> list[device_pb2.SensorValue]:
-    """One reading of a sensor; channels that could not be read are left out."""
-    return [
-        device_pb2.SensorValue(channel=channel.name, value=value)
-        for channel, value in zip(sensor.channels, sensor.read(), strict=True)
-        if value == value  # noqa: PLR0124 - not NaN, without importing math for it
-    ]

@@ -34,6 +34,23 @@ def time_block(
             return after - start
 
 
+def run_for(infer: Callable[[], object], duration_ns: int, inferences: int) -> tuple[int, int]:
+    """Calls until both the duration and the count are reached, keeping nothing.
+
+    Returns:
+        The wall time in nanoseconds, and how many calls there were.
+    """
+    start = _clock()
+    end = start + duration_ns
+    count = 0
+    while True:
+        infer()
+        count += 1
+        now = _clock()
+        if now >= end and count >= inferences:
+            return now - start, count
+
+
 def time_once(infer: Callable[[], object]) -> int:
     """One call, in nanoseconds."""
     before = _clock()

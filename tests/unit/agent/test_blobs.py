@@ -118,6 +118,38 @@ def test_the_least_recently_used_make_room_and_what_a_job_needs_stays(blobs: Blo
     assert [blobs.has(named) for named in (old, needed, recent)] == [False, True, True]
 
 
+def test_what_is_asked_for_is_not_the_first_to_go(blobs: BlobStore) -> None:
+    asked = store(blobs, b"a" * 400, used_s=1.0)
+    other = store(blobs, b"b" * 400, used_s=2.0)
+    assert blobs.has(asked)
+    store(blobs, b"c" * 400)
+    assert (blobs.has(asked), blobs.has(other)) == (True, False)
+
+
+def test_nothing_is_evicted_for_what_does_not_fit_anyway(blobs: BlobStore) -> None:
+    needed = store(blobs, b"n" * 600)
+    other = store(blobs, b"o" * 100)
+    blobs.in_use = lambda: {needed.sha256}
+    with pytest.raises(ResourceExhausted), blobs.write(Digest("0" * 64, 600), 0):
+        pass
+    assert blobs.has(other)
+
+
+def test_outputs_need_no_free_disk_for_they_are_there_already(
+    blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = store(blobs, b"kept")
+    monkeypatch.setattr(blobs, "_free_bytes", lambda: -1)
+    made = tmp_path / "outputs.npz"
+    made.write_bytes(b"outputs")
+    assert blobs.has(blobs.add(made))
+    assert blobs.has(kept)
+
+
+def test_what_was_verified_cannot_be_written_in_place(blobs: BlobStore) -> None:
+    assert blobs.path(store(blobs, b"data")).stat().st_mode & 0o777 == 0o400
+
+
 def test_what_never_fits_is_refused_with_the_quota(blobs: BlobStore) -> None:
     with (
         pytest.raises(ResourceExhausted, match="exceeds this device's quota"),

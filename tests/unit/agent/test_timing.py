@@ -16,6 +16,13 @@ def test_a_block_ends_when_both_duration_and_count_are_reached() -> None:
     assert len(samples) == 50
 
 
+def test_a_warm_up_ends_when_both_duration_and_count_are_reached() -> None:
+    wall, count = timing.run_for(lambda: time.sleep(0.002), 10_000_000, 2)
+    assert wall >= 10_000_000
+    assert count >= 2
+    assert timing.run_for(lambda: None, 0, 50)[1] == 50
+
+
 def test_latencies_add_up_to_no_more_than_the_wall_time() -> None:
     samples = array("q")
     wall = timing.time_block(lambda: time.sleep(0.001), samples, 20_000_000, 5)
