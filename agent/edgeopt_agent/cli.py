@@ -61,6 +61,8 @@ def serve(
     until_stdin_closes: bool,
 ) -> None:
     """Serve hosts until stopped. The first line printed is `listening on ADDRESS`."""
+    # Its own log lines would stand before the sentence that says the same.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from edgeopt_agent.server.address import ListenAddress
     from edgeopt_agent.server.serve import Options, run
 

@@ -191,6 +191,8 @@ def _death(code: int, words: str, *, oom_killed: bool) -> WorkerError:
 
 def _quoted_words(words: str) -> str:
     lines = [line.strip() for line in words.splitlines() if line.strip()]
+    # What a runtime says when all is well explains no death.
+    lines = [line for line in lines if not line.startswith("INFO:")]
     return f"; its last words: {lines[-1][:300]}" if lines else ""
 
 

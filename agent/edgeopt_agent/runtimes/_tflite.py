@@ -186,7 +186,10 @@ def _explain(
     if feeds:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
         return ModelError("INPUT_MISMATCH", f"the model does not take {shapes}: {readable(error)}")
-    return ModelError("MODEL_INVALID", f"this is no TensorFlow Lite model: {readable(error)}")
+    return ModelError(
+        "MODEL_INVALID",
+        f"this TFLite model is damaged or truncated, copy or export it again: {readable(error)}",
+    )
 
 
 def _named(details: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:

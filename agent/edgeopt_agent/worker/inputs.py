@@ -58,7 +58,12 @@ def make_feeds(
         shape = _shape(spec, _override(source, spec.name), symbols)
         low, high = _range(source, spec.name)
         generator = np.random.default_rng([source.seed, index])
-        feeds[spec.name] = _values(spec, shape, low, high, generator)
+        try:
+            feeds[spec.name] = _values(spec, shape, low, high, generator)
+        except ValueError as error:
+            raise ModelError(
+                "INPUT_MISMATCH", f"input {spec} cannot have the shape {shape}: {error}"
+            ) from error
     return feeds
 
 

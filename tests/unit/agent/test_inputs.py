@@ -123,6 +123,17 @@ def test_a_range_beyond_the_dtype_is_refused() -> None:
         make_feeds([TensorSpec("x", (1,), "int8")], Source(ranges=[value_range(0, 255)]))
 
 
+def test_a_shape_no_memory_holds_is_refused() -> None:
+    huge = Source(shapes=[shape("x", 2**62, 2**62)])
+    with pytest.raises(ModelError, match="cannot have the shape"):
+        make_feeds([TensorSpec("x", (None, None), "float32")], huge)
+
+
+def test_an_input_file_gives_everything(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="leave --dim, --shape and --input-range out"):
+        make_feeds([IMAGE], Source(dimensions={"height": 4}), tmp_path / "inputs.npz")
+
+
 def test_without_a_signature_the_shapes_are_the_inputs() -> None:
     source = Source(shapes=[shape("x", 1, 2), shape("n", 3, dtype="int64")])
     feeds = make_feeds(None, source)
