@@ -16,7 +16,7 @@ from edgeopt_host.push import Request, push
 from edgeopt_host.run import Run
 from edgeopt_host.store import RunStore
 
-Path_ = str | Path
+FilePath = str | Path
 
 
 class Bench:
@@ -27,7 +27,7 @@ class Bench:
 
     def push(
         self,
-        models: Path_ | Iterable[Path_],
+        models: FilePath | Iterable[FilePath],
         *,
         devices: Sequence[str] = (),
         tags: Sequence[str] = (),
@@ -36,7 +36,7 @@ class Bench:
         inputs: Inputs | None = None,
         profile: bool = False,
         energy: bool = False,
-        outputs: Path_ | None = None,
+        outputs: FilePath | None = None,
         labels: Mapping[str, str] | None = None,
         observer: Observer | None = None,
     ) -> list[Run]:

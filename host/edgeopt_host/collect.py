@@ -6,11 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
-from edgeopt_host import findings
+from edgeopt_host import _enums, findings
 from edgeopt_host.run import (
     Block,
     Device,
@@ -31,6 +32,12 @@ _Moment = benchmark_pb2.StateReading.Moment
 _Quantity = device_pb2.SensorChannel.Quantity
 
 
+_ENDED_BADLY = {
+    benchmark_pb2.Benchmark.STATE_FAILED,
+    benchmark_pb2.Benchmark.STATE_CANCELLED,
+}
+
+
 @dataclass
 class Collected:
     """What a benchmark's events held, sorted."""
@@ -44,7 +51,10 @@ class Collected:
 
 
 def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
-    """Sorts events; a launch counts once its result has come."""
+    """Sorts events; a launch counts once its result and samples have come.
+
+    Events of kinds that a newer agent has are left out.
+    """
     collected = Collected()
     blocks: defaultdict[int, list[Block]] = defaultdict(list)
     readings: defaultdict[int, list[Reading]] = defaultdict(list)
@@ -54,10 +64,11 @@ def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
             blocks[event.launch].extend(
                 Block(block.start_time_ns, np.array(block.latency_ns, np.int64))
                 for block in event.samples.blocks
+                if block.latency_ns
             )
         elif kind == "state":
             readings[event.launch].extend(map(_reading, event.state.readings))
-        elif kind == "result":
+        elif kind == "result" and blocks[event.launch]:
             collected.launches.append(
                 _launch(event.result, blocks[event.launch], readings[event.launch])
             )
@@ -69,9 +80,11 @@ def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
             _outputs(event.outputs, collected)
         elif kind == "warning":
             _add_once(collected.warnings, Warning(event.warning.code, event.warning.message))
-        elif kind == "benchmark" and event.benchmark.failure.reason:
+        elif kind == "benchmark" and event.benchmark.state in _ENDED_BADLY:
             failure = event.benchmark.failure
-            collected.failure = Failure(failure.reason, failure.message)
+            collected.failure = Failure(
+                failure.reason or "DEVICE", failure.message or "the agent gave no reason"
+            )
     return collected
 
 
@@ -79,8 +92,13 @@ def fill(run: Run, collected: Collected, facts: device_pb2.Device) -> None:
     """Completes a run by what was collected on a device of these facts."""
     run.launches = collected.launches
     run.error = collected.failure
+    if run.error is None and not run.launches:
+        message = (
+            "the benchmark ended without an error and without any figures; update edgeopt there"
+        )
+        run.error = Failure("NO_RESULT", message)
     run.channels = {
-        channel.name: _Quantity.Name(channel.quantity).removeprefix("QUANTITY_").lower()
+        channel.name: _enums.name(_Quantity, channel.quantity, "QUANTITY_")
         for sensor in facts.sensors
         for channel in sensor.channels
     }
@@ -109,6 +127,7 @@ def device(name: str, facts: device_pb2.Device) -> Device:
         cpu=facts.cpu.model or None,
         architecture=facts.cpu.architecture or None,
         cores=facts.cpu.logical_cores or None,
+        usable_cores=facts.cpu.usable_cores or None,
         memory_bytes=facts.memory.limit_bytes or facts.memory.total_bytes or None,
         os=facts.os.name or None,
         kernel=facts.os.kernel or None,
@@ -137,7 +156,8 @@ def _fill_figures(run: Run) -> None:
     launches = run.launches
     run.latency_ms = latency.summarize(launches)
     timed_s = sum(launch.timed_ns for launch in launches) / 1e9
-    run.throughput_per_s = (run.latency_ms.count or 0) * run.shape.batch / timed_s
+    if timed_s > 0:
+        run.throughput_per_s = (run.latency_ms.count or 0) * run.shape.batch / timed_s
     run.load_ms = float(np.median([launch.load_ns for launch in launches])) / 1e6
     run.first_inference_ms = (
         float(np.median([launch.first_inference_ns for launch in launches])) / 1e6
@@ -145,12 +165,15 @@ def _fill_figures(run: Run) -> None:
     run.harness_overhead_us = (
         float(np.median([launch.harness_overhead_ns for launch in launches])) / 1e3
     )
-    # Zero is what an agent says whose kernel tells nothing.
     run.memory = Memory(
-        peak_rss_bytes=max(launch.peak_rss_bytes for launch in launches) or None,
-        runtime_rss_bytes=max(launch.runtime_rss_bytes for launch in launches) or None,
-        model_rss_bytes=max(launch.model_rss_bytes for launch in launches) or None,
+        peak_rss_bytes=_most(launch.peak_rss_bytes for launch in launches),
+        runtime_rss_bytes=_most(launch.runtime_rss_bytes for launch in launches),
+        model_rss_bytes=_most(launch.model_rss_bytes for launch in launches),
     )
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def _state(run: Run, facts: device_pb2.Device) -> State:
@@ -172,44 +195,64 @@ def _state(run: Run, facts: device_pb2.Device) -> State:
             name: float(np.mean([values[name] for values in clocks if name in values])) / 1e6
             for name in sorted(names)
         }
-    state.throttled = _throttled(by_quantity["throttle_flags"], by_quantity["throttle_count"])
+    state.throttled = _throttled(run)
     return state
 
 
-def _throttled(flags: list[dict[str, float]], counts: list[dict[str, float]]) -> bool | None:
+def _throttled(run: Run) -> bool | None:
     """Whether anything throttled during the run; None where the device cannot tell."""
-    if not (flags or counts):
-        return None
-    now = [v for values in flags for name, v in values.items() if not name.endswith("-sticky")]
-    # What has throttled since the kernel last looked: new bits are this run's.
-    sticky = [v for values in flags for name, v in values.items() if name.endswith("-sticky")]
-    newly = bool(sticky) and int(sticky[-1]) & ~int(sticky[0]) != 0
-    counted = bool(counts) and any(counts[-1][name] > counts[0].get(name, 0) for name in counts[-1])
-    return any(now) or newly or counted
+    told = False
+    for launch in run.launches:
+        by_channel: defaultdict[str, list[int]] = defaultdict(list)
+        for reading in launch.readings:
+            for channel, value in reading.values.items():
+                by_channel[channel].append(int(value))
+        for channel, values in by_channel.items():
+            quantity = run.channels.get(channel)
+            told = told or quantity in {"throttle_flags", "throttle_count"}
+            if quantity == "throttle_count":
+                # It counts since the device was started.
+                throttled = values[-1] > values[0]
+            elif quantity == "throttle_flags" and channel.endswith("-sticky"):
+                # Set since the kernel last cleared them, which it does at any time: what appears
+                # from one reading to the next is this launch's.
+                throttled = any(now & ~before for before, now in pairwise(values))
+            else:
+                throttled = quantity == "throttle_flags" and any(values)
+            if throttled:
+                return True
+    return False if told else None
 
 
 def _launch(
     result: benchmark_pb2.LaunchResult, blocks: list[Block], readings: list[Reading]
 ) -> Launch:
+    memory = result.memory
+    peak, runtime = _told(memory, "peak_rss_bytes"), _told(memory, "runtime_rss_bytes")
     return Launch(
         load_ns=result.load_ns,
         first_inference_ns=result.first_inference_ns,
         warmup_inferences=result.warmup_inferences,
         harness_overhead_ns=result.harness_overhead_ns,
         timed_ns=result.timed_ns,
-        peak_rss_bytes=result.memory.peak_rss_bytes,
-        runtime_rss_bytes=result.memory.runtime_rss_bytes,
-        model_rss_bytes=result.memory.model_rss_bytes,
-        anonymous_bytes=result.memory.anonymous_bytes,
-        file_bytes=result.memory.file_bytes,
+        peak_rss_bytes=peak,
+        runtime_rss_bytes=runtime,
+        # The mark may lie below the runtime's where the kernel lets go of pages.
+        model_rss_bytes=None if peak is None or runtime is None else max(0, peak - runtime),
+        anonymous_bytes=_told(memory, "anonymous_bytes"),
+        file_bytes=_told(memory, "file_bytes"),
         blocks=blocks,
         readings=readings,
     )
 
 
+def _told(memory: benchmark_pb2.MemoryReading, name: str) -> int | None:
+    return getattr(memory, name) if memory.HasField(name) else None
+
+
 def _reading(state: benchmark_pb2.StateReading) -> Reading:
     return Reading(
-        moment=_Moment.Name(state.moment).removeprefix("MOMENT_").lower(),
+        moment=_enums.name(_Moment, state.moment, "MOMENT_"),
         time_ns=state.sensors.time_ns,
         # A plug-in's sensor may say NaN for a channel it could not read this time.
         values={v.channel: v.value for v in state.sensors.values if math.isfinite(v.value)},

@@ -32,11 +32,14 @@ def _few_samples(run: Run) -> Iterator[Warning]:
 
 
 def _oversubscribed(run: Run) -> Iterator[Warning]:
-    threads, cores = run.runtime.threads or 0, run.device.cores or 0
+    threads = run.runtime.threads or 0
+    # Affinity or a container's quota may leave fewer than there are.
+    cores = run.device.usable_cores or run.device.cores or 0
     if threads > cores > 0:
         yield Warning(
             "OVERSUBSCRIBED",
-            f"{threads} threads share {cores} cores and wait for each other; use --threads {cores} or fewer",
+            f"{threads} threads share {cores} usable cores and wait for each other; use --threads "
+            f"{cores} or fewer",
         )
 
 
@@ -50,7 +53,7 @@ def _noisy(run: Run) -> Iterator[Warning]:
     if spread > _NOISY_SPREAD:
         signs.append(f"the median varies by {100 * spread:.0f} % from block to block")
     if wait > _NOISY_WAIT:
-        signs.append(f"the worker waited {100 * wait:.0f} % of its time for a CPU")
+        signs.append(f"the measuring thread waited {100 * wait:.0f} % of its time for a CPU")
     if signs:
         yield Warning(
             "NOISY",

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 from edgeopt_host.errors import EdgeoptError, UsageError
+
+# What zipfile and numpy raise for damaged, encrypted and exotically compressed archives.
+_UNREADABLE = (
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def check(path: Path) -> None:
@@ -18,22 +29,27 @@ def check(path: Path) -> None:
         EdgeoptError: when it is no .npz, or holds pickled objects, which are code.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        # numpy leaves a file that it opened, and found to be damaged, open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
                 raise EdgeoptError(
-                    f"{path} holds a single array (.npy); save it with numpy.savez", "DATA_INVALID"
+                    f"{path} is no readable .npz archive: it holds a single array (.npy); save it with "
+                    "numpy.savez",
+                    "DATA_INVALID",
                 )
-            for name in archive.files:
-                _ = archive[name]
+            with loaded as archive:
+                for name in archive.files:
+                    _ = archive[name]
     except OSError as error:
         raise UsageError(f"cannot read the data file {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error):
+    except _UNREADABLE as error:
+        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
             raise EdgeoptError(
                 f"{path} holds pickled Python objects, which edgeopt never loads; save plain arrays with "
                 "numpy.savez",
                 "DATA_INVALID",
             ) from error
-        raise EdgeoptError(
-            f"{path} is no readable .npz archive: {error}", "DATA_INVALID"
-        ) from error
+        # numpy takes what is neither .npz nor .npy for a pickle.
+        why = "it has another format" if "allow_pickle" in str(error) else str(error)
+        raise EdgeoptError(f"{path} is no readable .npz archive: {why}", "DATA_INVALID") from error

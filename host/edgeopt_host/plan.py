@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgeopt.agent.v1 import benchmark_pb2
 
@@ -100,3 +101,14 @@ class Inputs:
         for given in self.ranges:
             source.ranges.add(input=given.name or "", low=given.low, high=given.high)
         return source
+
+
+def document(value: Any) -> Any:
+    """What was asked, as JSON has it: an object with a key per field."""
+    if is_dataclass(value):
+        return {item.name: document(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): document(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [document(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

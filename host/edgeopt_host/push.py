@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -9,17 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
-from edgeopt_host import collect
+from edgeopt_host import _enums, collect
 from edgeopt_host.client import Agent, connect
 from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, UsageError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import FORMATS, Digest, ModelFile
 from edgeopt_host.observer import Observer
-from edgeopt_host.plan import Execution, Inputs, Plan, Provider
+from edgeopt_host.plan import Execution, Inputs, Plan, Provider, document
 from edgeopt_host.run import Device as RunDevice
-from edgeopt_host.run import Energy, Failure, Model, Run, RuntimeUsed
+from edgeopt_host.run import Energy, Failure, File, Model, Run, RuntimeUsed
 from edgeopt_host.store import new_id
 
 
@@ -54,20 +56,22 @@ def push(
         keep: given each run as soon as it has ended, from one thread at a time.
 
     Returns:
-        One run per device and model, in that order. What failed carries its error.
+        One run per device and model, in that order. What failed carries its error; one that could
+        not be kept has its figures and no id.
 
     Raises:
-        UsageError: when the request fits none of the models.
+        UsageError: when the request fits none of the models, or its inputs cannot be read.
         Cancelled: after Ctrl-C, when the devices have been told.
     """
     check(models, devices, request)
+    inputs = _digest_of_inputs(request.inputs)
     lock = threading.Lock()
 
     def keep_one(run: Run) -> None:
         with lock:
             keep(run)
 
-    workers = [_Worker(device, models, request, observer, keep_one) for device in devices]
+    workers = [_Worker(device, models, request, inputs, observer, keep_one) for device in devices]
     with ThreadPoolExecutor(len(workers)) as pool:
         futures: list[Future[list[Run]]] = [pool.submit(worker.run) for worker in workers]
         try:
@@ -104,6 +108,15 @@ def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Reque
         raise UsageError(f"cannot write {request.outputs}: its folder does not exist")
 
 
+def _digest_of_inputs(inputs: Inputs) -> Digest | None:
+    if inputs.file is None:
+        return None
+    try:
+        return Digest.of(inputs.file)
+    except OSError as error:
+        raise UsageError(f"cannot read the data file {inputs.file}: {error.strerror}") from error
+
+
 class _Worker:
     """One device's share of a push, in a thread of its own."""
 
@@ -112,6 +125,7 @@ class _Worker:
         device: Device,
         models: Sequence[ModelFile],
         request: Request,
+        inputs: Digest | None,
         observer: Observer,
         keep: Callable[[Run], None],
     ) -> None:
@@ -119,6 +133,7 @@ class _Worker:
         self.cancelled_running = False
         self._models = models
         self._request = request
+        self._inputs = inputs
         self._observer = observer
         self._keep = keep
         self._agent: Agent | None = None
@@ -133,44 +148,57 @@ class _Worker:
         """The device's runs, one per model; an error that ends all of them stands in each."""
         runs: list[Run] = []
         try:
-            if all(model.fault for model in self._models):
-                return [self._failed(model, model.fault) for model in self._models if model.fault]
-            self._observer.connecting(self.device.name)
-            with connect(self.device, on_wait=self._observer.notice) as agent:
-                self._agent = agent
-                facts = agent.device()
-                for model in self._models:
-                    if self._stop.is_set():
-                        break
-                    if model.fault:
-                        runs.append(self._failed(model, model.fault))
-                    else:
-                        runs.append(self._measure(agent, facts, model))
+            self._run_all(runs)
         except Cancelled:
             return runs
-        except EdgeoptError as error:
-            runs += [
-                self._failed(model, model.fault or error) for model in self._models[len(runs) :]
-            ]
+        except Exception as error:  # noqa: BLE001 - the other devices' runs must not go with it
+            failure = error if isinstance(error, EdgeoptError) else _internal(error)
+            for model in self._models[len(runs) :]:
+                runs.append(self._new_run(model, model.fault or failure))
+                # It may be the observer that fails.
+                with contextlib.suppress(Exception):
+                    self._observer.finished(runs[-1])
         return runs
 
-    def _failed(self, model: ModelFile, error: EdgeoptError) -> Run:
-        """What never reached the device is an error to show, not a run to keep."""
-        run = self._new_run(model)
-        run.error = Failure(error.reason, error.message)
-        self._observer.finished(run)
-        return run
+    def _run_all(self, runs: list[Run]) -> None:
+        with contextlib.ExitStack() as stack:
+            if not all(model.fault for model in self._models):
+                self._observer.connecting(self.device.name)
+                self._agent = agent = stack.enter_context(
+                    connect(self.device, on_wait=self._observer.notice, stop=self._stop)
+                )
+                facts = agent.device()
+            for model in self._models:
+                if self._stop.is_set():
+                    break
+                # What never reached the device is an error to show, not a run to keep.
+                runs.append(
+                    self._new_run(model, model.fault)
+                    if model.fault
+                    else self._measure(agent, facts, model)
+                )
+                self._observer.finished(runs[-1])
 
     def _measure(self, agent: Agent, facts: device_pb2.Device, model: ModelFile) -> Run:
         run = self._new_run(model)
+        try:
+            self._fill(run, agent, facts, model)
+        except Cancelled:
+            raise
+        except Exception as error:  # noqa: BLE001 - the other models' runs must not go with it
+            failure = _internal(error)
+            run.error = Failure(failure.reason, failure.message)
+        return run
+
+    def _fill(self, run: Run, agent: Agent, facts: device_pb2.Device, model: ModelFile) -> None:
         run.device = collect.device(self.device.name, facts)
         run.energy = _energy(facts, requested=self._request.energy)
         events: list[benchmark_pb2.BenchmarkEvent] = []
         error: EdgeoptError | None = None
         try:
             _check_runtime(run.runtime.name, facts)
-            benchmark = self._benchmark(model, self._upload(agent, model))
-            for event in agent.run(benchmark):
+            self._upload(agent, model)
+            for event in agent.run(self._benchmark(model)):
                 events.append(event)
                 self._show(model, event)
         except Cancelled:
@@ -187,10 +215,22 @@ class _Worker:
         if error is not None:
             run.error = Failure(error.reason, error.message)
         if events:
-            run.id = new_id()
+            self._store(run)
+
+    def _store(self, run: Run) -> None:
+        """Keeps a run; one that cannot be kept still has its figures to be shown."""
+        run.id = new_id()
+        try:
             self._keep(run)
-        self._observer.finished(run)
-        return run
+        except EdgeoptError as error:
+            run.id = None
+            if run.error is None:
+                run.error = Failure(error.reason, error.message)
+            else:
+                self._observer.notice(f"the failed run is not stored: {error.message}")
+        except BaseException:
+            run.id = None
+            raise
 
     def _save_outputs(self, agent: Agent, outputs: blob_pb2.Digest | None) -> None:
         if self._request.outputs is None or outputs is None:
@@ -203,16 +243,15 @@ class _Worker:
                 "OUTPUTS_NOT_WRITTEN",
             ) from error
 
-    def _upload(self, agent: Agent, model: ModelFile) -> blob_pb2.Digest | None:
-        """Sends the model's files and the inputs; returns the inputs' digest."""
+    def _upload(self, agent: Agent, model: ModelFile) -> None:
+        """Sends the model's files and the inputs."""
         files = [
             (model.path, model.digest),
             *((path, digest) for _, path, digest in model.companions),
         ]
         inputs = self._request.inputs.file
-        inputs_digest = Digest.of(inputs) if inputs is not None else None
-        if inputs is not None and inputs_digest is not None:
-            files.append((inputs, inputs_digest))
+        if inputs is not None and self._inputs is not None:
+            files.append((inputs, self._inputs))
         total = sum(digest.size_bytes for _, digest in files)
         done = sent = 0
         started = time.monotonic()
@@ -224,11 +263,8 @@ class _Worker:
             sent += agent.upload(path, digest, report)
             done += digest.size_bytes
         self._observer.uploaded(self.device.name, model.name, sent, time.monotonic() - started)
-        return None if inputs_digest is None else _digest(inputs_digest)
 
-    def _benchmark(
-        self, model: ModelFile, inputs: blob_pb2.Digest | None
-    ) -> benchmark_pb2.Benchmark:
+    def _benchmark(self, model: ModelFile) -> benchmark_pb2.Benchmark:
         request = self._request
         execution = request.execution
         runtime = _runtime(execution, model)
@@ -239,40 +275,81 @@ class _Worker:
             graph_optimization=(execution.graph_optimization or "") if runtime == "onnx" else "",
             inputs=request.inputs.message(),
         )
-        if inputs is not None:
-            subject.inputs.file.CopyFrom(inputs)
-        for name, digest in [(model.name, model.digest), *((n, d) for n, _, d in model.companions)]:
+        if self._inputs is not None:
+            subject.inputs.file.CopyFrom(_digest(self._inputs))
+        for name, digest in _files(model):
             subject.files.add(name=name, digest=_digest(digest))
         for provider in _providers(execution, runtime):
-            subject.providers.add(name=provider.name, options=provider.options)
+            subject.providers.add(name=self._on_device(provider), options=provider.options)
         plan = request.plan.message()
         plan.profile = request.profile
         plan.outputs = request.outputs is not None
         return benchmark_pb2.Benchmark(subjects=[subject], plan=plan)
 
+    def _on_device(self, provider: Provider) -> str:
+        """A provider's name there: the local agent does not run in the user's folder."""
+        path = Path(provider.name)
+        if self.device.name == "local" and provider.runtime == "tflite" and path.is_file():
+            return str(path.absolute())
+        return provider.name
+
     def _show(self, model: ModelFile, event: benchmark_pb2.BenchmarkEvent) -> None:
         if event.HasField("progress"):
-            phase = benchmark_pb2.Progress.Phase.Name(event.progress.phase).removeprefix("PHASE_")
+            phase = _enums.name(benchmark_pb2.Progress.Phase, event.progress.phase, "PHASE_")
             self._observer.measuring(
                 self.device.name,
                 model.name,
-                phase.replace("_", " ").lower(),
+                phase.replace("_", " "),
                 event.launch,
                 self._request.plan.launches,
                 event.progress.fraction,
             )
 
-    def _new_run(self, model: ModelFile) -> Run:
+    def _asked(self) -> dict[str, Any]:
+        """What every run of this push is asked for, as its document shows it."""
+        request = self._request
+        inputs = document(request.inputs)
+        inputs["file"] = document(self._inputs)
+        inputs["seed"] = request.inputs.message().seed
+        return {
+            "plan": document(request.plan),
+            "execution": document(request.execution),
+            "inputs": inputs,
+            "profile": request.profile,
+            "energy": request.energy,
+            "outputs": request.outputs is not None,
+        }
+
+    def _new_run(self, model: ModelFile, error: EdgeoptError | None = None) -> Run:
         execution = self._request.execution
         return Run(
             id=None,
             time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             command=self._request.command,
-            model=Model(model.name, model.digest.sha256, model.size_bytes, model.format),
+            model=Model(
+                model.name,
+                model.digest.sha256,
+                model.size_bytes,
+                model.format,
+                [File(name, digest.sha256, digest.size_bytes) for name, digest in _files(model)],
+            ),
             device=RunDevice(self.device.name),
             runtime=RuntimeUsed(_runtime(execution, model)),
             labels=dict(self._request.labels),
+            error=None if error is None else Failure(error.reason, error.message),
+            request=self._asked(),
         )
+
+
+def _internal(error: Exception) -> EdgeoptError:
+    return EdgeoptError(
+        f"internal error, a bug in edgeopt: {type(error).__name__}: {error}", "INTERNAL"
+    )
+
+
+def _files(model: ModelFile) -> list[tuple[str, Digest]]:
+    """Names and digests, the main file first."""
+    return [(model.name, model.digest), *((name, digest) for name, _, digest in model.companions)]
 
 
 def _providers(execution: Execution, runtime: str) -> list[Provider]:

@@ -22,12 +22,21 @@ Nanoseconds = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass
+class File:
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass
 class Model:
     name: str
     sha256: str
     size_bytes: int
     # "tflite", "onnx" or "ptl", a plug-in runtime's name, or None for a file that is no model.
     format: str | None
+    # The main file first, then its companions (ONNX external data).
+    files: list[File] = field(default_factory=list)
 
 
 @dataclass
@@ -37,6 +46,7 @@ class Device:
     cpu: str | None = None
     architecture: str | None = None
     cores: int | None = None
+    usable_cores: int | None = None
     memory_bytes: int | None = None
     os: str | None = None
     kernel: str | None = None
@@ -171,20 +181,27 @@ class Reading:
 
 @dataclass
 class Launch:
-    """One process on the device: everything it reported."""
+    """One process on the device: everything it reported. Memory is None where its kernel is silent."""
 
     load_ns: int
     first_inference_ns: int
     warmup_inferences: int
     harness_overhead_ns: int
     timed_ns: int
-    peak_rss_bytes: int
-    runtime_rss_bytes: int
-    model_rss_bytes: int
-    anonymous_bytes: int
-    file_bytes: int
+    peak_rss_bytes: int | None
+    runtime_rss_bytes: int | None
+    # The peak's share above the runtime's.
+    model_rss_bytes: int | None
+    anonymous_bytes: int | None
+    file_bytes: int | None
     blocks: list[Block]
     readings: list[Reading]
+
+
+# The fields of Launch that are one number each.
+LAUNCH_FIGURES = tuple(
+    f.name for f in dataclasses.fields(Launch) if f.name not in {"blocks", "readings"}
+)
 
 
 @dataclass
@@ -211,6 +228,8 @@ class Run:
     profile: list[Operator] | None = None
     warnings: list[Warning] = field(default_factory=list)
     error: Failure | None = None
+    # What was asked: docs/reference/push-json.md has its keys.
+    request: dict[str, Any] | None = None
     # What the figures above were computed from: not part of the document.
     launches: list[Launch] = field(default_factory=list, repr=False)
     # By channel: the unit-carrying quantity, such as "temperature_celsius".

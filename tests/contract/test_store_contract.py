@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgeopt_host.errors import StoreError, UsageError
-from edgeopt_host.run import Run
+from edgeopt_host.run import File, Run
 from edgeopt_host.store import RunStore
 from sample_runs import failed_run, measured_run, same_launches, whole_run
 
@@ -55,6 +55,16 @@ class TestRoundTrip:
         assert found.document() == run.document()
         assert same_launches(found.launches, run.launches)
         assert found.channels == run.channels
+
+    def test_what_was_asked_and_memory_that_is_not_known(self, store: RunStore) -> None:
+        run = measured_run(request={"plan": {"launches": 3}, "inputs": {"ranges": [{"low": 0.5}]}})
+        run.model.files = [File("face.tflite", "ab" * 32, 7), File("w.bin", "cd" * 32, 8)]
+        run.launches[0].peak_rss_bytes = run.launches[0].file_bytes = None
+        run.launches[0].anonymous_bytes = 0
+        store.add(run)
+        found = store.get(run.id, samples=True)
+        assert (found.request, found.model) == (run.request, run.model)
+        assert same_launches(found.launches, run.launches)
 
     def test_of_a_failed_run(self, store: RunStore) -> None:
         run = failed_run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -54,12 +55,19 @@ def test_a_push_prints_one_document_with_every_key(
     assert set(run) == {
         "id", "time", "labels", "command", "model", "device", "runtime", "shape", "latency_ms",
         "throughput_per_s", "load_ms", "first_inference_ms", "harness_overhead_us", "memory", "energy",
-        "state", "accuracy", "profile", "warnings", "error",
+        "state", "accuracy", "profile", "warnings", "error", "request",
     }  # fmt: skip
     assert set(run["latency_ms"]) == {
         "count", "launches", "min", "mean", "stddev", "p50", "p50_ci95", "p90", "p95", "p99", "max",
     }  # fmt: skip
+    assert set(run["request"]) == {
+        "plan", "execution", "inputs", "profile", "energy", "outputs",
+    }  # fmt: skip
+    assert run["request"]["plan"]["duration_s"] == 0.2
+    assert run["device"]["usable_cores"] >= 1
     assert run["model"]["size_bytes"] == model.stat().st_size
+    (file,) = run["model"]["files"]
+    assert file == {key: run["model"][key] for key in ("name", "sha256", "size_bytes")}
     assert run["labels"] == {"branch": "main"}
     assert run["command"].endswith("--format json")
     assert run["error"] is None
@@ -406,3 +414,76 @@ def test_two_commands_take_turns_on_the_local_device(
     assert "another edgeopt-host command is using the device local" in ended.stderr
     first.communicate(timeout=30)
     assert first.returncode == 4
+
+
+def test_ctrl_c_ends_a_push_that_waits_for_its_turn(tmp_path: Path) -> None:
+    first = start_push(tmp_path, "--device", "local")
+    command = [sys.executable, "-m", "edgeopt_host.cli", "push"]
+    second = subprocess.Popen(
+        [*command, str(tiny.relu(tmp_path / "m.onnx")), *LOCAL],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert second.stderr is not None
+    assert any("waiting for its end" in line for line in second.stderr)
+    started = time.monotonic()
+    second.send_signal(signal.SIGINT)
+    _, errors = second.communicate(timeout=30)
+    assert time.monotonic() - started < 3
+    assert second.returncode == 130
+    assert "cancelled before anything ran" in errors
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=30)
+    assert first.returncode == 130
+
+
+def test_python_files_in_the_users_folder_are_not_executed(tmp_path: Path) -> None:
+    model = tiny.relu(tmp_path / "m.onnx")
+    for name in ("numpy", "onnxruntime", "edgeopt", "psutil", "grpc"):
+        marker = f"open({str(tmp_path / 'marker')!r}, 'w').close()"
+        (tmp_path / f"{name}.py").write_text(marker)
+    # As the installed script does it: without the working folder on the path.
+    code = "import sys; del sys.path[0]; from edgeopt_host.cli import main; main()"
+    for path in ("", str(PLUGINS)):
+        environment = {**os.environ, "PYTHONPATH": path}
+        command = [sys.executable, "-c", code, "push", model.name, *LOCAL]
+        ended = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert not (tmp_path / "marker").exists()
+        assert ended.returncode == 0, ended.stderr
+
+
+def test_a_plug_in_is_found_by_a_relative_path(tmp_path: Path) -> None:
+    model = tmp_path / "none.fault"
+    model.write_text("none")
+    command = [sys.executable, "-m", "edgeopt_host.cli", "push", str(model), "--runtime", "faulty"]
+    environment = {**os.environ, "PYTHONPATH": PLUGINS.name}
+    ended = subprocess.run(
+        [*command, *LOCAL],
+        cwd=PLUGINS.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    home = Path(os.environ["EDGEOPT_HOME"])
+    assert (home / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_what_a_run_fed_is_stored_with_it(edgeopt_host: EdgeoptHost, tmp_path: Path) -> None:
+    model = tiny.matmul(tmp_path / "m.onnx", 16, external=True)
+    data = npz(tmp_path / "in.npz", x=np.ones((1, 16), np.float32))
+    ended = edgeopt_host("push", model, *LOCAL, "--inputs", data, "--threads", "1")
+    assert ended.returncode == 0, ended.stderr
+    (run,) = json.loads(edgeopt_host("runs", "export").stdout)["runs"]
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    assert run["request"]["inputs"]["file"] == {
+        "sha256": digest,
+        "size_bytes": data.stat().st_size,
+    }
+    assert run["request"]["execution"]["threads"] == 1
+    names = [file["name"] for file in run["model"]["files"]]
+    assert names == ["m.onnx", "m.onnx.data"]

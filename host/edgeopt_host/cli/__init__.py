@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -66,7 +67,8 @@ def _exit_code(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case click.UsageError():
-            error.show()
+            with contextlib.suppress(BrokenPipeError):
+                error.show()
             return 2
         case click.ClickException():
             return _say(error.format_message(), 2)
@@ -79,8 +81,8 @@ def _exit_code(error: BaseException) -> int:
                 f"this command needs the package {error.name}: pip install 'edgeopt[host]'", 4
             )
         case SystemExit():
-            # The reader of our output has gone (`| head`): click then exits with 1, which here
-            # would read as a verdict.
+            # The reader of --help or --version has gone (`| head`): click then exits with 1, which
+            # here would read as a verdict. Commands' output goes through cli/_output.py.
             return 0
     if not isinstance(error, Exception):
         raise error
@@ -94,5 +96,6 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"edgeopt-host: {message}", err=True)
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"edgeopt-host: {message}", err=True)
     return code

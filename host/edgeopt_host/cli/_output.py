@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -57,12 +58,23 @@ def show(text: str) -> None:
         for sign, spelled in _SPELLED.items():
             text = text.replace(sign, spelled)
         text = text.encode(encoding, "replace").decode(encoding)
-    click.echo(text, nl=False)
+    _write(text, sys.stdout, newline=False)
 
 
 def note(text: str) -> None:
     """Writes one line beside the result, to stderr."""
-    click.echo(text, err=True)
+    _write(text, sys.stderr, newline=True)
+
+
+def _write(text: str, stream: TextIO, *, newline: bool) -> None:
+    try:
+        click.echo(text, file=stream, nl=newline)
+    except BrokenPipeError:
+        # The reader has gone (`| head`). What the command did, and so its exit code, stands; the
+        # rest of its output, and what Python flushes at its end, goes nowhere.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def write(path: Path, text: str) -> None:

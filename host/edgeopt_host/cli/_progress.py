@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
-import click
-
+from edgeopt_host.cli._output import note
 from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
 
@@ -55,7 +54,7 @@ class _Lines(ProgressObserver):
         self._lock = threading.Lock()
 
     def notice(self, message: str) -> None:
-        click.echo(message, err=True)
+        note(message)
 
     def connecting(self, device: str) -> None:
         self._once(device, "connecting")
@@ -78,7 +77,7 @@ class _Lines(ProgressObserver):
         with self._lock:
             if (device, text) not in self._said:
                 self._said.add((device, text))
-                click.echo(f"{device}: {text}", err=True)
+                note(f"{device}: {text}")
 
 
 class _Bars(ProgressObserver):

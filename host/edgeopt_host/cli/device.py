@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from edgeopt_host.errors import EdgeoptError, Unreachable
 
 if TYPE_CHECKING:
     from edgeopt.agent.v1 import device_pb2
+    from edgeopt_host.client import Agent
     from edgeopt_host.inventory import Device
 
 _LIST_S = 3.0
@@ -59,8 +61,18 @@ def list_(format_: str) -> None:
     from edgeopt_host.report import device as report
 
     devices = Inventory.load().devices
+    stop = threading.Event()
+    agents: list[Agent] = []
     with ThreadPoolExecutor(min(len(devices), _AT_ONCE)) as pool:
-        answers = list(pool.map(_try, devices))
+        futures = [pool.submit(_try, device, stop, agents) for device in devices]
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            for agent in agents:
+                agent.cancel()
+            raise
+    answers = [future.result() for future in futures]
     if format_ == "json":
         entries = [report.entry(*answer) for answer in answers]
         document = {"schema": report.LIST_SCHEMA, "devices": entries}
@@ -118,9 +130,9 @@ def _ask(device: Device, timeout_s: float, *, refresh: bool = False) -> device_p
 
 
 def _try(
-    device: Device,
+    device: Device, stop: threading.Event, agents: list[Agent]
 ) -> tuple[Device, device_pb2.Device | None, tuple[str, str] | None]:
-    """A device's facts, or (reason, message)."""
+    """A device's facts, or (reason, message). Connected agents join `agents`, to be cancelled."""
     from edgeopt_host.client import connect
 
     def give_up(message: str) -> None:
@@ -128,7 +140,8 @@ def _try(
         raise EdgeoptError(message.partition(";")[0], "BUSY")
 
     try:
-        with connect(device, _LIST_S, on_wait=give_up) as agent:
+        with connect(device, _LIST_S, on_wait=give_up, stop=stop) as agent:
+            agents.append(agent)
             return device, agent.device(), None
     except EdgeoptError as error:
         return device, None, (error.reason, error.message)

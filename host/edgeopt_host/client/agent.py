@@ -1,4 +1,4 @@
-"""One agent, as the host sees it: every call with a deadline, every error a sentence."""
+"""One agent, as the host sees it: calls that end, also by `cancel`, and errors in one sentence."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from edgeopt.agent.v1 import (
     blob_pb2_grpc,
     device_pb2,
 )
-from edgeopt_host.errors import Cancelled, DeviceError, Unreachable
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable
 from edgeopt_host.modelfile import Digest
 
 _CALL_S = 10.0
 # The first question makes the agent probe its runtimes, one process each.
 _DEVICE_S = 120.0
+# To tell a device that its work is not wanted any more: Ctrl-C waits for this.
+_FAREWELL_S = 3.0
 # How long a broken watch or upload tries to come back.
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.5
@@ -36,20 +38,30 @@ _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 class Agent:
-    """A connected agent. Thread-safe; `cancel` may come from any thread."""
+    """A connected agent, for one thread; `cancel` alone may come from others."""
 
-    def __init__(self, name: str, channel: grpc.Channel) -> None:
+    def __init__(
+        self, name: str, channel: grpc.Channel, cancelled: threading.Event | None = None
+    ) -> None:
         self.name = name
         self._agent = agent_pb2_grpc.AgentServiceStub(channel)
         self._blobs = blob_pb2_grpc.BlobServiceStub(channel)
-        self._cancelled = threading.Event()
-        self._call: Any = None  # the stream under way
+        self._cancelled = cancelled or threading.Event()
+        self._call: Any = None  # the call under way that `cancel` is to end
 
     def device(self, *, refresh: bool = False, timeout_s: float = _DEVICE_S) -> device_pb2.Device:
-        """Facts of the device; `refresh` probes its runtimes again."""
+        """Facts of the device; `refresh` probes its runtimes again.
+
+        Raises:
+            DeviceError: when it does not answer, or with an error.
+            Cancelled: after `cancel`.
+        """
         with self._errors():
             request = agent_pb2.GetDeviceRequest(refresh=refresh)
-            return self._agent.GetDevice(request, timeout=timeout_s).device
+            response: agent_pb2.GetDeviceResponse = self._ask(
+                self._agent.GetDevice, request, timeout_s
+            )
+            return response.device
 
     def upload(
         self, path: Path, digest: Digest, progress: Callable[[int], None] = lambda _: None
@@ -63,8 +75,13 @@ class Agent:
 
         Returns:
             Bytes that were sent: 0 when the device had it.
+
+        Raises:
+            DeviceError: when the device refuses it, or stays away for 30 s.
+            EdgeoptError: when the file is not any more what `digest` says.
+            Cancelled: after `cancel`.
         """
-        sent = 0
+        sent = mismatches = 0
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             messages = None
@@ -76,14 +93,25 @@ class Agent:
                 messages = _Messages(path, digest, offset, progress)
                 self._call = self._blobs.WriteBlob.future(iter(messages))
                 self._raise_if_cancelled()
-                self._call.result()
+                committed = self._call.result().committed_size_bytes
+                if committed < digest.size_bytes and messages.ended:
+                    raise _changed(path)
             except (grpc.RpcError, grpc.FutureCancelledError) as error:
                 self._raise_if_cancelled()
+                reason = _reason(error)
                 if messages is not None and messages.sent:
                     deadline = time.monotonic() + _PATIENCE_S
-                if not _passing(error, deadline):
+                if reason == "DIGEST_MISMATCH":
+                    # Once, it may be an earlier upload's part that was damaged; it is gone now.
+                    mismatches += 1
+                    if mismatches > 1:
+                        raise _changed(path) from error
+                # Another client's upload of the same file moves the offset.
+                elif not _passing(error, deadline) and (
+                    reason != "WRONG_WRITE_OFFSET" or time.monotonic() >= deadline
+                ):
                     raise self._translated(error) from error
-                time.sleep(_PAUSE_S)
+                self._cancelled.wait(_PAUSE_S)
             finally:
                 sent += messages.sent if messages is not None else 0
 
@@ -92,9 +120,10 @@ class Agent:
         part = path.with_name(f".{path.name}.part")
         try:
             with self._errors(), part.open("wb") as file:
-                for response in self._blobs.ReadBlob(
-                    blob_pb2.ReadBlobRequest(digest=digest), timeout=_DEVICE_S
-                ):
+                request = blob_pb2.ReadBlobRequest(digest=digest)
+                self._call = self._blobs.ReadBlob(request, timeout=_DEVICE_S)
+                self._raise_if_cancelled()
+                for response in self._call:
                     file.write(response.data)
             part.replace(path)
         finally:
@@ -110,23 +139,35 @@ class Agent:
             request = agent_pb2.CreateBenchmarkRequest(
                 request_id=uuid.uuid4().hex, benchmark=benchmark
             )
+            # Not by `_ask`: cancelled half-way, it might leave a benchmark without a known name.
             name = self._agent.CreateBenchmark(request, timeout=_CALL_S).benchmark.name
         try:
             yield from self._watch(name)
         except BaseException:
             with contextlib.suppress(grpc.RpcError):
                 cancel = agent_pb2.CancelBenchmarkRequest(name=name)
-                self._agent.CancelBenchmark(cancel, timeout=_CALL_S)
+                self._agent.CancelBenchmark(cancel, timeout=_FAREWELL_S)
+                self._acknowledge(name)
             raise
-        with self._errors():
-            acknowledge = agent_pb2.AcknowledgeBenchmarkRequest(name=name)
-            self._agent.AcknowledgeBenchmark(acknowledge, timeout=_CALL_S)
+        # The run is complete: an agent that keeps its events a while longer is no failure.
+        with contextlib.suppress(grpc.RpcError):
+            self._acknowledge(name)
 
     def cancel(self) -> None:
-        """Stops what is under way, here and on the device."""
+        """Ends what is under way, here and on the device; from any thread."""
         self._cancelled.set()
         if self._call is not None:
             self._call.cancel()
+
+    def _acknowledge(self, name: str) -> None:
+        request = agent_pb2.AcknowledgeBenchmarkRequest(name=name)
+        self._agent.AcknowledgeBenchmark(request, timeout=_FAREWELL_S)
+
+    def _ask(self, method: Any, request: Any, timeout_s: float = _CALL_S) -> Any:
+        """A unary call that `cancel` ends."""
+        self._call = call = method.future(request, timeout=timeout_s)
+        self._raise_if_cancelled()
+        return call.result()
 
     def _watch(self, name: str) -> Iterator[benchmark_pb2.BenchmarkEvent]:
         after = 0
@@ -144,7 +185,7 @@ class Agent:
                 self._raise_if_cancelled()
                 if not _passing(error, deadline):
                     raise self._translated(error) from error
-                time.sleep(_PAUSE_S)
+                self._cancelled.wait(_PAUSE_S)
             else:
                 return
 
@@ -152,7 +193,10 @@ class Agent:
         """Where to go on from; None when the device has all of it."""
         message = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
         request = blob_pb2.FindMissingBlobsRequest(digests=[message])
-        missing = self._blobs.FindMissingBlobs(request, timeout=_CALL_S).missing
+        response: blob_pb2.FindMissingBlobsResponse = self._ask(
+            self._blobs.FindMissingBlobs, request
+        )
+        missing = response.missing
         return missing[0].committed_size_bytes if missing else None
 
     def _raise_if_cancelled(self) -> None:
@@ -165,7 +209,8 @@ class Agent:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except grpc.RpcError as error:
+        except (grpc.RpcError, grpc.FutureCancelledError) as error:
+            self._raise_if_cancelled()
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> DeviceError:
@@ -183,12 +228,8 @@ class Agent:
                 "update edgeopt there",
                 "AGENT_TOO_OLD",
             )
-        info = error_details_pb2.ErrorInfo()
-        status = rpc_status.from_call(error)
-        for detail in status.details if status else ():
-            detail.Unpack(info)
         return DeviceError(
-            error.details() or "the agent gave no reason", info.reason or error.code().name
+            error.details() or "the agent gave no reason", _reason(error) or error.code().name
         )
 
 
@@ -199,6 +240,7 @@ class _Messages:
         self, path: Path, digest: Digest, offset: int, progress: Callable[[int], None]
     ) -> None:
         self.sent = 0
+        self.ended = False  # the file had no more to send
         self._path = path
         self._digest = digest
         self._offset = offset
@@ -207,12 +249,35 @@ class _Messages:
     def __iter__(self) -> Iterator[blob_pb2.WriteBlobRequest]:
         digest = blob_pb2.Digest(sha256=self._digest.sha256, size_bytes=self._digest.size_bytes)
         yield blob_pb2.WriteBlobRequest(digest=digest, write_offset=self._offset)
-        with self._path.open("rb") as file:
+        # A file that is gone is one that has no more to send.
+        with contextlib.suppress(OSError), self._path.open("rb") as file:
             file.seek(self._offset)
-            while data := file.read(_MESSAGE_BYTES):
+            # One that has grown is sent as far as it was hashed.
+            while data := file.read(min(_MESSAGE_BYTES, self._left())):
                 yield blob_pb2.WriteBlobRequest(data=data)
                 self.sent += len(data)
                 self._progress(self._offset + self.sent)
+        self.ended = True
+
+    def _left(self) -> int:
+        return self._digest.size_bytes - self._offset - self.sent
+
+
+def _changed(path: Path) -> EdgeoptError:
+    return EdgeoptError(
+        f"{path} changed while it was sent, so the device does not have it; push it again once "
+        "nothing writes to it any more",
+        "FILE_CHANGED",
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The agent's reason, such as WRONG_WRITE_OFFSET; empty when it gave none."""
+    info = error_details_pb2.ErrorInfo()
+    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+    for detail in status.details if status else ():
+        detail.Unpack(info)
+    return str(info.reason)
 
 
 def _passing(error: Exception, deadline: float) -> bool:

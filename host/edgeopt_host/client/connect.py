@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 
 import grpc
 
 from edgeopt_host.client.agent import Agent
 from edgeopt_host.client.local import LocalAgent
-from edgeopt_host.errors import Unreachable
+from edgeopt_host.errors import Cancelled, Unreachable
 from edgeopt_host.inventory import Device
 
 _IDEMPOTENT = [
@@ -27,6 +29,7 @@ _IDEMPOTENT = [
     {"service": "edgeopt.agent.v1.BlobService", "method": method}
     for method in ("FindMissingBlobs", "ListBlobs", "DeleteBlob")
 ]
+_POLL_S = 0.2
 _RETRY = {
     "maxAttempts": 4,
     "initialBackoff": "0.2s",
@@ -53,7 +56,10 @@ _OPTIONS = (
 
 @contextlib.contextmanager
 def connect(
-    device: Device, timeout_s: float = 5.0, on_wait: Callable[[str], None] | None = None
+    device: Device,
+    timeout_s: float = 5.0,
+    on_wait: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[Agent]:
     """A connection to a device's agent; for `local`, to one started for this purpose.
 
@@ -61,20 +67,37 @@ def connect(
         device: from the inventory.
         timeout_s: how long the agent may take to answer.
         on_wait: told when another command holds the local agent and this one waits for it.
+        stop: once it is set, waiting here ends, and every call of the agent is refused.
 
     Raises:
+        Cancelled: after `stop`.
         Unreachable: when no agent answers.
     """
+    stop = stop or threading.Event()
     with contextlib.ExitStack() as stack:
         address = device.address
         if device.name == "local":
-            address = stack.enter_context(LocalAgent(on_wait)).address
+            address = stack.enter_context(LocalAgent(on_wait, stop)).address
         channel = stack.enter_context(grpc.insecure_channel(address, options=_OPTIONS))
-        try:
-            grpc.channel_ready_future(channel).result(timeout=timeout_s)
-        except grpc.FutureTimeoutError:
+        if not _ready(channel, timeout_s, stop):
             raise Unreachable(
                 f"no agent answers for device {device.name!r} at {device.address} within {timeout_s:g} s; "
                 "is `edgeopt-agent serve` running there, and listening at that address?"
-            ) from None
-        yield Agent(device.name, channel)
+            )
+        yield Agent(device.name, channel, stop)
+
+
+def _ready(channel: grpc.Channel, timeout_s: float, stop: threading.Event) -> bool:
+    """Waits for an answer; False when none comes in time."""
+    ready = grpc.channel_ready_future(channel)
+    deadline = time.monotonic() + timeout_s
+    while not stop.is_set():
+        left_s = deadline - time.monotonic()
+        try:
+            ready.result(timeout=max(0.0, min(left_s, _POLL_S)))
+        except grpc.FutureTimeoutError:
+            if left_s <= 0:
+                return False
+        else:
+            return True
+    raise Cancelled("cancelled while connecting")

@@ -9,16 +9,18 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from edgeopt_host import paths
-from edgeopt_host.errors import DeviceError
+from edgeopt_host import _files, paths
+from edgeopt_host.errors import Cancelled, DeviceError
 
 _START_S = 20.0
 _STOP_S = 5.0
+_POLL_S = 0.2
 
 
 class LocalAgent:
@@ -29,18 +31,23 @@ class LocalAgent:
 
     address: str
 
-    def __init__(self, on_wait: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_wait: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._on_wait = on_wait
+        self._stop = stop or threading.Event()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> LocalAgent:  # noqa: PYI034 - Self needs Python 3.11
         with contextlib.ExitStack() as stack:
-            state = paths.data_dir() / "local-agent"
-            stack.enter_context(_turn(state, self._on_wait))
+            state = (paths.data_dir() / "local-agent").absolute()
+            stack.enter_context(_turn(state, self._on_wait, self._stop))
             # Socket paths hold 107 bytes: a short folder of its own, open to its owner only.
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeopt-", dir="/tmp"))
             self.address = f"unix:{folder}/agent.sock"
-            stack.enter_context(_process(self.address, state))
+            stack.enter_context(_process(self.address, state, self._stop))
             self._stack = stack.pop_all()
         return self
 
@@ -49,28 +56,46 @@ class LocalAgent:
 
 
 @contextlib.contextmanager
-def _turn(state: Path, on_wait: Callable[[str], None] | None) -> Iterator[None]:
+def _turn(
+    state: Path, on_wait: Callable[[str], None] | None, stop: threading.Event
+) -> Iterator[None]:
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _files.make_private(state)
         lock = (state / "turn").open("w")
     except OSError as error:
         raise DeviceError(
             f"the local agent's folder {state} cannot be written: {error.strerror}"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock):
             if on_wait is not None:
                 on_wait(
                     "another edgeopt-host command is using the device local; waiting for its end"
                 )
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Asked again and again: a thread that sleeps in flock hears of no Ctrl-C.
+            while not _locked(lock):
+                _raise_if_set(stop)
+                stop.wait(_POLL_S)
         yield
 
 
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise DeviceError(f"the local agent's folder cannot be locked: {error.strerror}") from error
+    return True
+
+
+def _raise_if_set(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Cancelled("cancelled before the local agent was there")
+
+
 @contextlib.contextmanager
-def _process(address: str, state: Path) -> Iterator[None]:
+def _process(address: str, state: Path, stop: threading.Event) -> Iterator[None]:
     command = [sys.executable, "-m", "edgeopt_agent", "serve", "--listen", address]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
@@ -81,10 +106,12 @@ def _process(address: str, state: Path) -> Iterator[None]:
             stderr=log,
             # Ctrl-C is the host's to handle: it cancels first, then stops the agent.
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Python imports from where it is started: a numpy.py in the user's folder is not ours.
+            cwd=state,
+            env=_environment(),
         )
         try:
-            _await_first_line(process, log)
+            _await_first_line(process, log, stop)
             yield
         finally:
             process.terminate()
@@ -98,12 +125,29 @@ def _process(address: str, state: Path) -> Iterator[None]:
                     pipe.close()
 
 
-def _await_first_line(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+def _environment() -> dict[str, str]:
+    """This process's, with nothing in it that depends on the working directory."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    if path := os.environ.get("PYTHONPATH"):
+        # An empty entry would be the working directory, too.
+        entries = [str(Path(entry).absolute()) for entry in path.split(os.pathsep) if entry]
+        environment["PYTHONPATH"] = os.pathsep.join(entries)
+    return environment
+
+
+def _await_first_line(
+    process: subprocess.Popen[bytes], log: IO[bytes], stop: threading.Event
+) -> None:
     deadline = time.monotonic() + _START_S
     with selectors.DefaultSelector() as selector:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         selector.register(process.stdout, selectors.EVENT_READ)
-        line = process.stdout.readline() if selector.select(deadline - time.monotonic()) else b""
+        line = b""
+        while not line and time.monotonic() < deadline:
+            _raise_if_set(stop)
+            if selector.select(_POLL_S):
+                line = process.stdout.readline()
+                break
     if line.startswith(b"listening on "):
         return
     process.kill()

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeopt.agent.v1 import device_pb2
+from edgeopt_host import _enums
 from edgeopt_host.inventory import Device
 from edgeopt_host.report import _units
 from edgeopt_host.report._cells import plain
@@ -18,18 +19,18 @@ from edgeopt_host.report._console import Cell, grid, is_terminal, section, table
 SCHEMA = "edgeopt.device/1"
 LIST_SCHEMA = "edgeopt.devices/1"
 
-_QUANTITIES = {
-    device_pb2.SensorChannel.QUANTITY_TEMPERATURE_CELSIUS: ("temperature_celsius", "temperature"),
-    device_pb2.SensorChannel.QUANTITY_CLOCK_HZ: ("clock_hz", "clock"),
-    device_pb2.SensorChannel.QUANTITY_POWER_MW: ("power_mw", "power"),
-    device_pb2.SensorChannel.QUANTITY_ENERGY_MJ: ("energy_mj", "energy"),
-    device_pb2.SensorChannel.QUANTITY_VOLTAGE_MV: ("voltage_mv", "voltage"),
-    device_pb2.SensorChannel.QUANTITY_CURRENT_MA: ("current_ma", "current"),
-    device_pb2.SensorChannel.QUANTITY_THROTTLE_FLAGS: ("throttle_flags", "throttle flags"),
-    device_pb2.SensorChannel.QUANTITY_THROTTLE_COUNT: ("throttle_count", "throttle count"),
+_WORDS = {
+    "temperature_celsius": "temperature",
+    "clock_hz": "clock",
+    "power_mw": "power",
+    "energy_mj": "energy",
+    "voltage_mv": "voltage",
+    "current_ma": "current",
+    "throttle_flags": "throttle flags",
+    "throttle_count": "throttle count",
+    # What a newer agent may measure.
+    "unknown": "something this host does not know",
 }
-# What a newer agent may measure.
-_UNKNOWN = ("unknown", "something this host does not know")
 
 
 def document(device: Device, facts: device_pb2.Device) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _facts(facts: device_pb2.Device) -> dict[str, Any]:
                 "channels": [
                     {
                         "name": channel.name,
-                        "quantity": _QUANTITIES.get(channel.quantity, _UNKNOWN)[0],
+                        "quantity": _quantity(channel),
                     }
                     for channel in sensor.channels
                 ],
@@ -229,9 +230,14 @@ def _sensors(sensors: Iterable[device_pb2.SensorFacts]) -> RenderableType:
     return table(columns, rows, boxed=is_terminal()) if rows else Text("no sensors")
 
 
+def _quantity(channel: device_pb2.SensorChannel) -> str:
+    return _enums.name(device_pb2.SensorChannel.Quantity, channel.quantity, "QUANTITY_")
+
+
 def _channels(sensor: device_pb2.SensorFacts) -> str:
     names: dict[str, list[str]] = {}
     for channel in sensor.channels:
-        quantity = _QUANTITIES.get(channel.quantity, _UNKNOWN)[1]
+        quantity = _quantity(channel)
+        quantity = _WORDS.get(quantity, quantity)
         names.setdefault(quantity, []).append(plain(channel.name))
     return "; ".join(f"{quantity} of {', '.join(of)}" for quantity, of in names.items())

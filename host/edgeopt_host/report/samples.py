@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeopt_host.report import _units
 from edgeopt_host.report._console import is_terminal, table, to_text
-from edgeopt_host.run import Launch, Run
+from edgeopt_host.run import LAUNCH_FIGURES, Launch, Run
 
 SCHEMA = "edgeopt.samples/1"
 
@@ -22,18 +22,8 @@ def render(run: Run) -> str:
         "channels": run.channels,
         "launches": [
             {
-                "load_ns": launch.load_ns,
-                "first_inference_ns": launch.first_inference_ns,
-                "warmup_inferences": launch.warmup_inferences,
-                "harness_overhead_ns": launch.harness_overhead_ns,
-                "timed_ns": launch.timed_ns,
-                "memory": {
-                    "peak_rss_bytes": launch.peak_rss_bytes,
-                    "runtime_rss_bytes": launch.runtime_rss_bytes,
-                    "model_rss_bytes": launch.model_rss_bytes,
-                    "anonymous_bytes": launch.anonymous_bytes,
-                    "file_bytes": launch.file_bytes,
-                },
+                **{n: getattr(launch, n) for n in LAUNCH_FIGURES if not n.endswith("_bytes")},
+                "memory": {n: getattr(launch, n) for n in LAUNCH_FIGURES if n.endswith("_bytes")},
                 "blocks": [
                     {"start_ns": block.start_ns, "latency_ns": block.latency_ns.tolist()}
                     for block in launch.blocks
@@ -80,5 +70,5 @@ def _row(launch: Launch) -> list[str]:
         _units.duration(float(np.median(samples)) / 1e6) if known else "-",
         _units.duration(launch.load_ns / 1e6),
         _units.duration(launch.first_inference_ns / 1e6),
-        _units.size(launch.peak_rss_bytes),
+        "-" if launch.peak_rss_bytes is None else _units.size(launch.peak_rss_bytes),
     ]

@@ -50,7 +50,7 @@ class RunStore:
     def open(cls, url: str | None = None, *, timeout_s: float = 30.0) -> RunStore:
         """Opens the database, and makes it or brings it up to date where needed.
 
-        `EDGEOPT_DATABASE_URL` wins over `url`; without either it is data_dir()/edgeopt.db.
+        Without `url` it is `EDGEOPT_DATABASE_URL`, else data_dir()/edgeopt.db.
         `timeout_s` is how long to wait for another process that is writing.
 
         Raises:

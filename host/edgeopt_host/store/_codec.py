@@ -11,21 +11,9 @@ from typing import Any
 import numpy as np
 
 from edgeopt_host.errors import StoreError
-from edgeopt_host.run import Block, Launch, Reading, Run
+from edgeopt_host.run import LAUNCH_FIGURES, Block, Launch, Reading, Run
 from edgeopt_host.store.schema import Base, DocumentRow, LabelRow, LaunchRow, RunRow
 
-_FIGURES = (
-    "load_ns",
-    "first_inference_ns",
-    "warmup_inferences",
-    "harness_overhead_ns",
-    "timed_ns",
-    "peak_rss_bytes",
-    "runtime_rss_bytes",
-    "model_rss_bytes",
-    "anonymous_bytes",
-    "file_bytes",
-)
 _SAMPLE = np.dtype("<i8")
 
 
@@ -94,7 +82,7 @@ def to_launch(row: LaunchRow) -> Launch:
             f"launch {row.position} of the stored run {row.run_id} is damaged: {error}"
         ) from error
     return Launch(
-        **{name: getattr(row, name) for name in _FIGURES}, blocks=blocks, readings=readings
+        **{name: getattr(row, name) for name in LAUNCH_FIGURES}, blocks=blocks, readings=readings
     )
 
 
@@ -117,7 +105,7 @@ def _launch_row(run_id: str, position: int, launch: Launch) -> LaunchRow:
     return LaunchRow(
         run_id=run_id,
         position=position,
-        **{name: getattr(launch, name) for name in _FIGURES},
+        **{name: getattr(launch, name) for name in LAUNCH_FIGURES},
         blocks=[
             [block.start_ns, part.size] for block, part in zip(launch.blocks, samples, strict=True)
         ],

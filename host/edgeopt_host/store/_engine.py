@@ -35,15 +35,15 @@ _MEANINGS = {
 
 
 def find_url(url: str | None) -> URL:
-    """The database to use: the variable, else what the caller says, else the default file.
+    """The database to use: what the caller says, else the variable, else the default file.
 
     Raises:
         UsageError: when it is no URL, or no SQLite.
     """
-    given = os.environ.get(VARIABLE) or url
+    given = url or os.environ.get(VARIABLE)
     if not given:
         return URL.create("sqlite", database=str(data_dir() / "edgeopt.db"))
-    where = VARIABLE if os.environ.get(VARIABLE) else "the database"
+    where = "the database" if url else VARIABLE
     try:
         parsed = make_url(given)
     except ArgumentError:

@@ -115,11 +115,11 @@ class LaunchRow(Base):
     warmup_inferences: Mapped[int] = mapped_column(BigInteger)
     harness_overhead_ns: Mapped[int] = mapped_column(BigInteger)
     timed_ns: Mapped[int] = mapped_column(BigInteger)
-    peak_rss_bytes: Mapped[int] = mapped_column(BigInteger)
-    runtime_rss_bytes: Mapped[int] = mapped_column(BigInteger)
-    model_rss_bytes: Mapped[int] = mapped_column(BigInteger)
-    anonymous_bytes: Mapped[int] = mapped_column(BigInteger)
-    file_bytes: Mapped[int] = mapped_column(BigInteger)
+    peak_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    runtime_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    model_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    anonymous_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    file_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # [start_ns, number of latencies] of each block.
     blocks: Mapped[list[list[int]]] = mapped_column(JSON)
     # The blocks' latencies in ns, one after the other: zlib of little-endian int64.

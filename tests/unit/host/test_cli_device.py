@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -91,6 +92,7 @@ class _Bench:
         device: Device,
         timeout_s: float = 5.0,
         on_wait: Callable[[str], None] = lambda _: None,
+        stop: threading.Event | None = None,  # noqa: ARG002
     ) -> Iterator[_Agent]:
         if device.name == "local" and self.busy:
             on_wait("another command is using local; waiting for its end")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -96,3 +97,15 @@ def test_a_reader_that_goes_away_is_no_error(reader: str) -> None:
     ended = subprocess.run(shell, capture_output=True, text=True, check=False)
     assert ended.returncode == 0
     assert not ended.stderr
+
+
+@pytest.mark.parametrize("reader", ["| head -1", "| true", "2>&1 | true"])
+def test_what_a_command_found_stands_when_its_reader_goes_away(reader: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.rv"
+    bad.write_text("no model")
+    command = f"{sys.executable} -m edgeopt_host.cli push {bad} --device local {reader}"
+    shell = ["/bin/bash", "-o", "pipefail", "-c", command]
+    ended = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert ended.returncode == 4
+    assert "Traceback" not in ended.stderr
+    assert "internal error" not in ended.stdout + ended.stderr

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
-from edgeopt_host import collect
-from edgeopt_host.run import Device, Model, Run, RuntimeUsed
+from edgeopt_host import collect, findings
+from edgeopt_host.run import Device, Memory, Model, Run, RuntimeUsed
 
 Event = benchmark_pb2.BenchmarkEvent
 Quantity = device_pb2.SensorChannel.Quantity
@@ -66,20 +66,45 @@ def test_figures_come_from_all_launches() -> None:
 
 
 def test_memory_is_the_highest_of_the_launches_and_null_where_the_kernel_does_not_tell() -> None:
-    memory = benchmark_pb2.MemoryReading(
-        peak_rss_bytes=50, runtime_rss_bytes=30, model_rss_bytes=20
-    )
+    memory = benchmark_pb2.MemoryReading(peak_rss_bytes=50, runtime_rss_bytes=30, anonymous_bytes=0)
     first, second = result(), result()
     first.result.memory.CopyFrom(memory)
+    second.result.memory.peak_rss_bytes = 7
+    second.result.memory.runtime_rss_bytes = 9
     run = run_of([STEADY, first, second])
-    assert (run.memory.peak_rss_bytes, run.memory.model_rss_bytes) == (50, 20)
-    assert run_of([STEADY, result()]).memory.peak_rss_bytes is None
+    assert run.memory == Memory(50, 30, 20)
+    assert [launch.model_rss_bytes for launch in run.launches] == [20, 0]
+    assert [launch.anonymous_bytes for launch in run.launches] == [0, None]
+    assert run_of([STEADY, result()]).memory == Memory()
 
 
 def test_a_launch_without_a_result_does_not_count() -> None:
     run = run_of([STEADY])
     assert run.launches == []
     assert run.latency_ms.p50 is None
+
+
+@pytest.mark.parametrize("events", [[], [STEADY], [result()]])
+def test_a_benchmark_without_figures_is_an_error(events: list[Event]) -> None:
+    ended = Event(benchmark=benchmark_pb2.Benchmark(state="STATE_SUCCEEDED"))
+    run = run_of([*events, ended])
+    assert run.error is not None
+    assert run.error.reason == "NO_RESULT"
+
+
+def test_a_benchmark_that_fails_without_a_reason_has_failed() -> None:
+    ended = Event(benchmark=benchmark_pb2.Benchmark(state="STATE_FAILED"))
+    run = run_of([STEADY, result(), ended])
+    assert run.error is not None
+    assert run.error.reason == "DEVICE"
+
+
+def test_what_a_newer_agent_says_is_unknown_or_left_out() -> None:
+    device = facts(new=99)  # type: ignore[arg-type]
+    run = run_of([Event(sequence=7), reading(99, new=1), STEADY, result()], device)
+    assert run.channels == {"new": "unknown"}
+    assert run.launches[0].readings[0].moment == "unknown"
+    assert run.error is None
 
 
 def test_temperature_is_the_hottest_channels_and_clocks_are_means() -> None:
@@ -127,6 +152,38 @@ def test_throttling_is_what_happened_during_the_run(
     assert ("THROTTLED" in codes(run)) is throttled
 
 
+@pytest.mark.parametrize(
+    ("quantity", "launches", "throttled"),
+    [
+        # The kernel has cleared the bit when the launch ends.
+        ("FLAGS", [[{"a-sticky": 0}, {"a-sticky": 4}, {"a-sticky": 0}]], True),
+        ("FLAGS", [[{"a-sticky": 4}, {"a-sticky": 0}, {"a-sticky": 0}]], False),
+        ("FLAGS", [[{"a-sticky": 4}, {"a-sticky": 0}, {"a-sticky": 4}]], True),
+        # Bits of one channel are no news to another, nor those of one launch to the next.
+        ("FLAGS", [[{"a-sticky": 0, "b-sticky": 4}, {"a-sticky": 0, "b-sticky": 4}]], False),
+        ("FLAGS", [[{"a-sticky": 0}], [{"a-sticky": 4}]], False),
+        # A channel without news is left out of a reading; counters count since boot.
+        ("COUNT", [[{}, {"a": 7}, {}]], False),
+        ("COUNT", [[{"b": 1}, {"a": 7, "b": 1}, {"a": 8}]], True),
+        ("COUNT", [[{"a": 7}, {"b": 9}]], False),
+        ("COUNT", [[{"a": 7}], [{"a": 9}]], False),
+        ("COUNT", [[{"a": 7}, {"a": 8}], [{"a": 8}]], True),
+    ],
+)
+def test_throttling_is_told_per_channel_and_launch(
+    quantity: str, launches: list[list[dict[str, float]]], throttled: bool
+) -> None:
+    names = {name for launch in launches for values in launch for name in values}
+    kind = Quantity.Value(f"QUANTITY_THROTTLE_{quantity}")
+    events = []
+    for number, launch in enumerate(launches):
+        made = [reading(START, **values) for values in launch] + [samples(*[10**6] * 99), result()]
+        for event in made:
+            event.launch = number
+        events += made
+    assert run_of(events, facts(**dict.fromkeys(names, kind))).state.throttled is throttled
+
+
 def test_a_device_that_cannot_tell_throttling_says_null() -> None:
     assert run_of([STEADY, result()]).state.throttled is None
 
@@ -160,6 +217,11 @@ def test_more_threads_than_cores_are_warned_of() -> None:
     execution = Event(execution=benchmark_pb2.Execution(threads=3))
     collect.fill(run, collect.collect([execution, STEADY, result()]), facts())
     assert codes(run) == {"OVERSUBSCRIBED"}
+    run.device.cores = 8
+    assert "OVERSUBSCRIBED" not in {w.code for w in findings.warnings(run)}
+    # A container's share of them.
+    run.device.usable_cores = 2
+    assert "use --threads 2" in findings.warnings(run)[0].message
 
 
 def test_an_emulated_device_is_warned_of() -> None:

@@ -46,11 +46,16 @@ def test_the_default_place_is_private(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [folder.stat().st_mode & 0o777 for folder in (data, data.parent)] == [0o700, 0o700]
 
 
-def test_the_variable_wins(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_wins_over_the_variable_and_the_variable_over_the_default(
+    file: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("EDGEOPT_DATABASE_URL", f"sqlite:///{file}")
     RunStore.open(f"sqlite:///{tmp_path / 'other.db'}").close()
+    assert (tmp_path / "other.db").exists()
+    assert not file.exists()
+    RunStore.open().close()
     assert file.exists()
-    assert not (tmp_path / "other.db").exists()
+    assert not (home / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,297 @@
+"""The client against a real agent: files that change, connections that break, Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+import tiny
+from conftest import AgentProcess
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
+from edgeopt_host.client import Agent, connect
+from edgeopt_host.client.local import LocalAgent, _environment
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError
+from edgeopt_host.inventory import Device
+from edgeopt_host.modelfile import Digest
+
+StartAgent = Callable[..., AgentProcess]
+SIZE = 3 * 2**20
+
+
+@pytest.fixture
+def client(agent: AgentProcess) -> Iterator[Agent]:
+    with connect(Device("pi4", agent.address)) as connected:
+        yield connected
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(bytes(range(256)) * (SIZE // 256))
+    return path
+
+
+@contextlib.contextmanager
+def cancelling(cancel: Callable[[], None], after_s: float) -> Iterator[None]:
+    timer = threading.Timer(after_s, cancel)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def write(client: Agent, digest: Digest, data: bytes) -> None:
+    """What another client leaves that breaks off after these bytes."""
+    message = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
+    pieces = [data[i : i + 2**18] for i in range(0, len(data), 2**18)]
+    requests = [blob_pb2.WriteBlobRequest(digest=message)]
+    requests += [blob_pb2.WriteBlobRequest(data=piece) for piece in pieces]
+    assert client._blobs.WriteBlob(iter(requests)).committed_size_bytes == len(data)
+
+
+@pytest.mark.parametrize("change", ["shrinks", "is gone", "changes"])
+def test_a_file_that_changes_after_it_was_hashed_is_said_to_have(
+    client: Agent, file: Path, change: str
+) -> None:
+    digest = Digest.of(file)
+    if change == "is gone":
+        file.unlink()
+    else:
+        file.write_bytes(bytes(10 if change == "shrinks" else SIZE))
+    # What spins for ever fails here instead.
+    with (
+        cancelling(client.cancel, 20),
+        pytest.raises(EdgeoptError, match="changed while it was sent") as caught,
+    ):
+        client.upload(file, digest)
+    assert caught.value.reason == "FILE_CHANGED"
+
+
+def test_a_file_that_grows_is_sent_as_it_was(client: Agent, file: Path) -> None:
+    digest = Digest.of(file)
+    with file.open("ab") as more:
+        more.write(b"more")
+    client.upload(file, digest)
+    assert client._committed_bytes(digest) is None
+
+
+def test_a_damaged_part_is_sent_anew_once(client: Agent, file: Path) -> None:
+    digest = Digest.of(file)
+    write(client, digest, bytes(SIZE // 2))
+    assert client.upload(file, digest) == SIZE + SIZE // 2
+    assert client._committed_bytes(digest) is None
+
+
+def test_an_upload_goes_on_where_another_client_got_to(
+    client: Agent, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = Digest.of(file)
+    real, answers = client._committed_bytes, iter([0])
+
+    def stale(asked: Digest) -> int | None:
+        first = next(answers, None)
+        if first is not None:
+            write(client, digest, file.read_bytes()[: 2**20])
+        return real(asked) if first is None else first
+
+    monkeypatch.setattr(client, "_committed_bytes", stale)
+    client.upload(file, digest)
+    assert real(digest) is None
+
+
+class _Proxy:
+    """Hands bytes on to an address; cuts its first connection after so many from the client."""
+
+    def __init__(self, address: str, cut_bytes: int) -> None:
+        host, _, port = address.rpartition(":")
+        self._target = (host, int(port))
+        self._cut_bytes: int | None = cut_bytes
+        self.sent = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept)]
+        self._open: list[socket.socket] = []
+        self._threads[0].start()
+
+    def close(self) -> None:
+        for one in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self._open += [near, far]
+                for pair in ((near, far, True), (far, near, False)):
+                    thread = threading.Thread(target=self._hand_on, args=pair)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _hand_on(self, source: socket.socket, sink: socket.socket, upstream: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                sink.sendall(data)
+                if upstream:
+                    self.sent += len(data)
+                    if self._cut_bytes is not None and self.sent > self._cut_bytes:
+                        self._cut_bytes = None
+                        break
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+
+def test_an_upload_survives_a_connection_that_breaks(
+    start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent("--listen=127.0.0.1:0", "--insecure")
+    file = tmp_path / "m.onnx"
+    size = 16 * 2**20
+    file.write_bytes(bytes(size))
+    digest = Digest.of(file)
+    proxy = _Proxy(agent.address, size // 2)
+    try:
+        with connect(Device("pi4", proxy.address)) as client:
+            client.upload(file, digest)
+            assert proxy._cut_bytes is None
+            assert client._committed_bytes(digest) is None
+        assert size < proxy.sent < 1.75 * size
+    finally:
+        proxy.close()
+
+
+def benchmark(client: Agent, path: Path, runtime: str) -> benchmark_pb2.Benchmark:
+    digest = Digest.of(path)
+    client.upload(path, digest)
+    made = benchmark_pb2.Benchmark(
+        plan=benchmark_pb2.Plan(
+            launches=1,
+            inferences=20,
+            block_inferences=20,
+            warmup_inferences=1,
+            timeout_ns=60 * 10**9,
+        )
+    )
+    subject = made.subjects.add(runtime=runtime)
+    message = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
+    subject.files.add(name=path.name, digest=message)
+    return made
+
+
+def test_a_complete_run_needs_no_acknowledgement(
+    client: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = benchmark(client, tiny.relu(tmp_path / "m.onnx"), "onnx")
+
+    def fails(*_: object, **__: object) -> None:
+        raise grpc.RpcError
+
+    monkeypatch.setattr(client._agent, "AcknowledgeBenchmark", fails)
+    *_, last = client.run(asked)
+    assert last.benchmark.state == benchmark_pb2.Benchmark.STATE_SUCCEEDED
+
+
+def test_a_cancelled_run_is_forgotten_by_the_device(
+    agent: AgentProcess, client: Agent, tmp_path: Path
+) -> None:
+    model = tmp_path / "m.fault"
+    model.write_text("hang")
+    asked = benchmark(client, model, "faulty")
+    with cancelling(client.cancel, 1), pytest.raises(Cancelled):
+        list(client.run(asked))
+    with connect(Device("pi4", agent.address)) as other:
+        left = other._agent.ListBenchmarks(agent_pb2.ListBenchmarksRequest()).benchmarks
+    assert list(left) == []
+
+
+@contextlib.contextmanager
+def frozen(agent: AgentProcess) -> Iterator[None]:
+    agent.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        agent.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("call", ["device", "upload"])
+def test_a_device_that_is_silent_does_not_hold_up_a_cancel(
+    agent: AgentProcess, client: Agent, file: Path, call: str
+) -> None:
+    digest = Digest.of(file)
+    started = time.monotonic()
+    with frozen(agent), cancelling(client.cancel, 0.5), pytest.raises(Cancelled):
+        client.device() if call == "device" else client.upload(file, digest)
+    assert time.monotonic() - started < 3
+    with pytest.raises(Cancelled):
+        client.device()
+
+
+def test_connecting_ends_when_it_is_stopped(agent: AgentProcess) -> None:
+    stop = threading.Event()
+    started = time.monotonic()
+    with (
+        frozen(agent),
+        cancelling(stop.set, 0.5),
+        pytest.raises(Cancelled),
+        connect(Device("pi4", agent.address), 30, stop=stop),
+    ):
+        pass
+    assert time.monotonic() - started < 3
+
+
+def test_waiting_for_the_local_agent_ends_when_it_is_stopped(home: Path) -> None:
+    state = home / "data" / "local-agent"
+    state.mkdir(parents=True)
+    told: list[str] = []
+    stop = threading.Event()
+    started = time.monotonic()
+    with (state / "turn").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with (
+            cancelling(stop.set, 0.5),
+            pytest.raises(Cancelled),
+            LocalAgent(told.append, stop),
+        ):
+            pass
+    assert time.monotonic() - started < 3
+    assert len(told) == 1
+
+
+def test_the_local_agents_folders_are_private(home: Path) -> None:
+    with LocalAgent():
+        pass
+    folders = [home / "data", home / "data" / "local-agent"]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700, 0o700]
+
+
+def test_the_local_agents_environment_depends_on_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "/plugins::relative:")
+    assert _environment()["PYTHONPATH"] == f"/plugins:{tmp_path / 'relative'}"
+    assert _environment()["PYTHONSAFEPATH"] == "1"
+
+
+def test_an_error_of_the_agent_keeps_its_reason(client: Agent, tmp_path: Path) -> None:
+    missing = blob_pb2.Digest(sha256="a" * 64, size_bytes=1)
+    with pytest.raises(DeviceError) as caught:
+        client.download(missing, tmp_path / "out.npz")
+    assert caught.value.reason == "BLOB_NOT_FOUND"
+    assert list(tmp_path.glob("*.npz*")) == []
