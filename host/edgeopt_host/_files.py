@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -37,8 +37,10 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that a reader sees the old text or the new one, never a part.
+def write_whole(path: Path, content: str | Iterable[bytes]) -> None:
+    """Writes a file so that a reader sees the old content or the new one, never a part.
+
+    `content` is text, or pieces as they come.
 
     A link is followed and an existing file keeps its mode. What is no regular file (a pipe, a
     terminal) is written straight through.
@@ -46,6 +48,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: when it cannot be written; the old file is then untouched.
     """
+    pieces = [content.encode()] if isinstance(content, str) else content
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -53,20 +56,16 @@ def write_whole(path: Path, text: str) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(21, "Is a directory", str(path))
     if not stat.S_ISREG(mode):
-        path.write_text(text, encoding="utf-8")
+        with path.open("wb") as file:
+            file.writelines(pieces)
         return
     path = Path(os.path.realpath(path))
     with tempfile.NamedTemporaryFile(
-        "w",
-        encoding="utf-8",
-        newline="",
-        dir=path.parent,
-        prefix=f".{path.name[:64]}.",
-        delete=False,
+        dir=path.parent, prefix=f".{path.name[:64]}.", delete=False
     ) as file:
         part = Path(file.name)
         try:
-            file.write(text)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
             part.chmod(stat.S_IMODE(mode))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from edgeopt_host import npz
+from edgeopt_host.errors import UsageError
 from edgeopt_host.inventory import Inventory
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer
@@ -62,6 +63,8 @@ class Bench:
             UsageError: for an unknown device, an unreadable path, options that do not fit.
         """
         paths = [models] if isinstance(models, (str, Path)) else list(models)
+        if isinstance(devices, str) or isinstance(tags, str):
+            raise UsageError('devices and tags are lists of names: devices=["local"]')
         chosen = self.inventory.select(list(devices), list(tags)) if devices or tags else None
         request = Request(
             plan=plan or Plan(),

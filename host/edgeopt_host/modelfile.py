@@ -72,6 +72,8 @@ class ModelFile:
         found: str | None = None
         companions: tuple[tuple[str, Path, Digest], ...] = ()
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise UsageError(f"cannot read the model {path}: it is no regular file")
             with path.open("rb") as file:
                 head = file.read(8)
             digest = Digest.of(path)
@@ -86,7 +88,9 @@ class ModelFile:
         expected = _SUFFIXES.get(path.suffix.lower())
         note = None
         if expected is not None and expected != found and found in FORMATS:
-            note = f"{path.name} holds a {found} model, whatever its name says, and runs as one"
+            note = (
+                f"{path.name} is {found} by its content, whatever its name says, and runs as such"
+            )
         return cls(path, found, digest, companions, note, fault)
 
 

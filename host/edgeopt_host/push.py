@@ -15,7 +15,7 @@ from typing import Any
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
 from edgeopt_host import _enums, collect
 from edgeopt_host.client import Agent, connect
-from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, UsageError
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable, UsageError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import FORMATS, Digest, ModelFile
 from edgeopt_host.observer import Observer
@@ -104,8 +104,18 @@ def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Reque
             raise UsageError(f"{option} is for {format_} models, and none is among those given")
     if request.outputs is not None and len(models) * len(devices) != 1:
         raise UsageError("--outputs takes the outputs of one model on one device; give one of each")
-    if request.outputs is not None and not request.outputs.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {request.outputs}: its folder does not exist")
+    if request.outputs is not None:
+        if not request.outputs.absolute().parent.is_dir():
+            raise UsageError(f"cannot write {request.outputs}: its folder does not exist")
+        if request.outputs.is_dir():
+            raise UsageError(f"cannot write {request.outputs}: it is a folder; name a file in it")
+    try:
+        request.plan.message()
+        request.inputs.message()
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"a setting of the plan or the inputs is no such number: {error}"
+        ) from error
 
 
 def _digest_of_inputs(inputs: Inputs) -> Digest | None:
@@ -178,6 +188,9 @@ class _Worker:
                     else self._measure(agent, facts, model)
                 )
                 self._observer.finished(runs[-1])
+                if runs[-1].error and runs[-1].error.reason == Unreachable.reason:
+                    # Whoever has been silent for that long will not take the next model either.
+                    raise Unreachable(runs[-1].error.message)
 
     def _measure(self, agent: Agent, facts: device_pb2.Device, model: ModelFile) -> Run:
         run = self._new_run(model)
@@ -349,7 +362,9 @@ def _internal(error: Exception) -> EdgeoptError:
 
 def _files(model: ModelFile) -> list[tuple[str, Digest]]:
     """Names and digests, the main file first."""
-    return [(model.name, model.digest), *((name, digest) for name, _, digest in model.companions)]
+    # The main file's name is told to nobody but the worker; protobuf takes no undecodable bytes.
+    name = model.name.encode("utf-8", "replace").decode()
+    return [(name, model.digest), *((name, digest) for name, _, digest in model.companions)]
 
 
 def _providers(execution: Execution, runtime: str) -> list[Provider]:
@@ -371,6 +386,11 @@ def _check_runtime(name: str, facts: device_pb2.Device) -> None:
         )
     if reason := runtimes[name]:
         raise DeviceError(f"{name} does not work on the device: {reason}", "RUNTIME_UNAVAILABLE")
+
+
+def _portable(name: str) -> str:
+    """A file's name as protobuf takes it, which knows no undecodable bytes."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _digest(digest: Digest) -> blob_pb2.Digest:

@@ -28,7 +28,7 @@ ERRORS = {
     "AgentError", "ModelError", "EdgeoptError", "UsageError", "ModelFileError", "StoreError",
     "DeviceError", "Unreachable", "Cancelled", "Failure", "ErrorInfo", "fail", "_stopped",
 }  # fmt: skip
-WARNINGS = {"Warning", "BenchmarkWarning"}
+WARNINGS = {"Warning", "BenchmarkWarning", "_warn"}
 CODE = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*")
 
 

@@ -487,3 +487,57 @@ def test_what_a_run_fed_is_stored_with_it(edgeopt_host: EdgeoptHost, tmp_path: P
     assert run["request"]["execution"]["threads"] == 1
     names = [file["name"] for file in run["model"]["files"]]
     assert names == ["m.onnx", "m.onnx.data"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--duration", "nan"], 2, "no number of seconds"),
+        (["--dim", f"batch={2**64}"], 2, "SYMBOL=SIZE"),
+        (["--shape", f"x=1,{2**64}"], 2, "NAME=1,3,224,224"),
+        (["--outputs", "/tmp"], 2, "it is a folder"),
+    ],
+)
+def test_numbers_and_paths_that_are_none_are_wrong_usage(
+    edgeopt_host: EdgeoptHost, tmp_path: Path, options: list[str], code: int, message: str
+) -> None:
+    ended = edgeopt_host("push", tiny.relu(tmp_path / "m.onnx"), "--device", "local", *options)
+    assert ended.returncode == code
+    assert message in " ".join(ended.stderr.split())
+
+
+def test_outputs_follow_a_link_and_leave_a_device_node_alone(
+    edgeopt_host: EdgeoptHost, tmp_path: Path
+) -> None:
+    model = tiny.relu(tmp_path / "m.onnx")
+    link, target = tmp_path / "link.npz", tmp_path / "target.npz"
+    link.symlink_to(target)
+    assert edgeopt_host("push", model, *LOCAL, "--outputs", link).returncode == 0
+    assert link.is_symlink()
+    with np.load(target) as outputs:
+        assert list(outputs) == ["y"]
+    assert edgeopt_host("push", model, *LOCAL, "--outputs", "/dev/null").returncode == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_full_standard_output_is_said_plainly(tmp_path: Path) -> None:
+    for command, code in (("device list >/dev/full", 4), ("device list 2>/dev/full", 0)):
+        shell = ["/bin/sh", "-c", f"{sys.executable} -m edgeopt_host.cli {command}"]
+        ended = subprocess.run(shell, capture_output=True, text=True, check=False)
+        assert ended.returncode == code
+        assert "bug" not in ended.stderr
+
+
+def test_an_agent_that_restarts_has_lost_the_benchmark_and_says_so(
+    edgeopt_host: EdgeoptHost, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    agent = start_agent("--listen=127.0.0.1:0", "--insecure")
+    add(edgeopt_host, "board", agent)
+    process = start_push(tmp_path, "--device", "board", "--format", "json")
+    agent.process.kill()
+    agent.process.wait()
+    start_agent(f"--listen={agent.address}", "--insecure", state_dir=tmp_path / "again")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert json.loads(output)["runs"][0]["error"]["reason"] == "AGENT_RESTARTED"
+    assert "the connection is lost" in errors

@@ -43,7 +43,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="edgeopt", prog_name="edgeopt-host")
 def cli() -> None:
-    """Measure models on the edge devices you own, and decide whether they may ship."""
+    """Measure models on the edge devices you own."""
 
 
 def main() -> None:
@@ -96,6 +96,7 @@ def _exit_code(error: BaseException) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    with contextlib.suppress(BrokenPipeError):
+    # A broken standard error must not change how this ends.
+    with contextlib.suppress(OSError, ValueError):
         click.echo(f"edgeopt-host: {message}", err=True)
     return code

@@ -10,7 +10,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from edgeopt_host.errors import UsageError
+from edgeopt_host.errors import EdgeoptError, UsageError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -58,12 +58,24 @@ def show(text: str) -> None:
         for sign, spelled in _SPELLED.items():
             text = text.replace(sign, spelled)
         text = text.encode(encoding, "replace").decode(encoding)
-    _write(text, sys.stdout, newline=False)
+    try:
+        _write(text, sys.stdout, newline=False)
+        sys.stdout.flush()
+    except OSError as error:
+        # What Python would try to flush at its end.
+        _discard(sys.stdout)
+        raise EdgeoptError(
+            f"the result cannot be written to standard output: {error.strerror}", "OUTPUT"
+        ) from error
 
 
 def note(text: str) -> None:
     """Writes one line beside the result, to stderr."""
-    _write(text, sys.stderr, newline=True)
+    try:
+        _write(text, sys.stderr, newline=True)
+    except OSError:
+        # Nobody reads it: the result does not depend on that.
+        _discard(sys.stderr)
 
 
 def _write(text: str, stream: TextIO, *, newline: bool) -> None:
@@ -72,9 +84,14 @@ def _write(text: str, stream: TextIO, *, newline: bool) -> None:
     except BrokenPipeError:
         # The reader has gone (`| head`). What the command did, and so its exit code, stands; the
         # rest of its output, and what Python flushes at its end, goes nowhere.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Sends nowhere what is written from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def write(path: Path, text: str) -> None:

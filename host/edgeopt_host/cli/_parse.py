@@ -25,6 +25,24 @@ class _Structured(click.ParamType):  # type: ignore[type-arg,unused-ignore] # cl
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
 
 
+_INT64 = 2**63 - 1
+
+
+class Seconds(click.FloatRange):
+    """A duration; NaN lies in no range."""
+
+    name = "S"
+
+    def __init__(self, least: float) -> None:
+        super().__init__(least, 86400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
+
 class KeyValue(_Structured):
     name = "KEY=VALUE"
 
@@ -40,7 +58,7 @@ class Dimension(_Structured):
 
     def parse(self, value: str) -> tuple[str, int]:
         symbol, _, size = value.rpartition("=")
-        if not symbol or int(size) < 0:
+        if not symbol or not 0 <= int(size) <= _INT64:
             raise ValueError
         return symbol, int(size)
 
@@ -55,7 +73,7 @@ class ShapeOption(_Structured):
         if not name:
             raise ValueError
         dimensions = tuple(int(size) for size in sizes.split(",")) if sizes else ()
-        if any(size < 0 for size in dimensions):
+        if not all(0 <= size <= _INT64 for size in dimensions):
             raise ValueError
         return InputShape(name, dimensions, dtype or None)
 

@@ -12,6 +12,8 @@ from edgeopt_host.cli._output import note
 from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
 
+_RATED_BYTES = 2**20
+
 
 class ProgressObserver(Observer):
     """Also keeps the runs that have ended, for a push that is interrupted."""
@@ -138,10 +140,14 @@ class _Bars(ProgressObserver):
 
 def uploaded(sent_bytes: int, seconds: float) -> str:
     """`uploaded 12.3 MB at 85.0 MB/s`, MB being 2^20 bytes."""
+    from edgeopt_host.report import _units
+
     if not sent_bytes:
         return "already on the device, nothing sent"
-    size = sent_bytes / 2**20
-    return f"uploaded {size:.3g} MB at {size / max(seconds, 1e-6):.3g} MB/s"
+    speed = sent_bytes / max(seconds, 1e-6)
+    # Of what took no time to send, the rate says nothing.
+    rate = f" at {_units.size(round(speed))}/s" if sent_bytes >= _RATED_BYTES else ""
+    return f"uploaded {_units.size(sent_bytes)}{rate}"
 
 
 def launch_name(launch: int, launches: int) -> str:

@@ -89,20 +89,20 @@ from edgeopt_host.errors import Cancelled
 @click.option("--launches", type=click.IntRange(1, 1000), help="Fresh processes; default 3.")
 @click.option(
     "--warmup",
-    type=click.FloatRange(0, 86400),
+    type=_parse.Seconds(0),
     metavar="S",
     help="Seconds of warm-up per launch; default 1.",
 )
 @click.option(
     "--duration",
-    type=click.FloatRange(0, 86400),
+    type=_parse.Seconds(0),
     metavar="S",
     help="Seconds timed per launch; default 2.",
 )
 @click.option("--quick", is_flag=True, help="1 launch, 0.3 s of warm-up, 1 s timed.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 86400),
+    type=_parse.Seconds(0.1),
     metavar="S",
     help="For one model on one device; default 600.",
 )

@@ -22,6 +22,7 @@ from edgeopt.agent.v1 import (
     blob_pb2_grpc,
     device_pb2,
 )
+from edgeopt_host import _files
 from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable
 from edgeopt_host.modelfile import Digest
 
@@ -41,9 +42,14 @@ class Agent:
     """A connected agent, for one thread; `cancel` alone may come from others."""
 
     def __init__(
-        self, name: str, channel: grpc.Channel, cancelled: threading.Event | None = None
+        self,
+        name: str,
+        channel: grpc.Channel,
+        cancelled: threading.Event | None = None,
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
+        self._notice = notice
         self._agent = agent_pb2_grpc.AgentServiceStub(channel)
         self._blobs = blob_pb2_grpc.BlobServiceStub(channel)
         self._cancelled = cancelled or threading.Event()
@@ -116,18 +122,17 @@ class Agent:
                 sent += messages.sent if messages is not None else 0
 
     def download(self, digest: blob_pb2.Digest, path: Path) -> None:
-        """Reads a blob into a file; the file appears only when it is whole."""
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with self._errors(), part.open("wb") as file:
-                request = blob_pb2.ReadBlobRequest(digest=digest)
-                self._call = self._blobs.ReadBlob(request, timeout=_DEVICE_S)
-                self._raise_if_cancelled()
-                for response in self._call:
-                    file.write(response.data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        """Reads a blob into a file; the file changes only when all has come.
+
+        Raises:
+            DeviceError: when the device does not have it, or stopped answering.
+            OSError: when the file cannot be written.
+        """
+        with self._errors():
+            request = blob_pb2.ReadBlobRequest(digest=digest)
+            self._call = self._blobs.ReadBlob(request, timeout=_DEVICE_S)
+            self._raise_if_cancelled()
+            _files.write_whole(path, (response.data for response in self._call))
 
     def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[benchmark_pb2.BenchmarkEvent]:
         """Runs a benchmark and yields its events in order, each once, across broken connections.
@@ -171,6 +176,7 @@ class Agent:
 
     def _watch(self, name: str) -> Iterator[benchmark_pb2.BenchmarkEvent]:
         after = 0
+        lost = False
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             request = agent_pb2.WatchBenchmarkRequest(name=name, after_sequence=after)
@@ -180,11 +186,22 @@ class Agent:
                 for response in self._call:
                     after = response.event.sequence
                     deadline = time.monotonic() + _PATIENCE_S
+                    lost = False
                     yield response.event
             except grpc.RpcError as error:
                 self._raise_if_cancelled()
+                if after and _reason(error) == "BENCHMARK_NOT_FOUND":
+                    raise DeviceError(
+                        "the agent restarted and has lost the benchmark under way; push again",
+                        "AGENT_RESTARTED",
+                    ) from error
                 if not _passing(error, deadline):
                     raise self._translated(error) from error
+                if not lost:
+                    self._notice(
+                        f"{self.name}: the connection is lost; trying again for {_PATIENCE_S:.0f} s"
+                    )
+                lost = True
                 self._cancelled.wait(_PAUSE_S)
             else:
                 return

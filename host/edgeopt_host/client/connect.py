@@ -84,7 +84,7 @@ def connect(
                 f"no agent answers for device {device.name!r} at {device.address} within {timeout_s:g} s; "
                 "is `edgeopt-agent serve` running there, and listening at that address?"
             )
-        yield Agent(device.name, channel, stop)
+        yield Agent(device.name, channel, stop, on_wait or (lambda _: None))
 
 
 def _ready(channel: grpc.Channel, timeout_s: float, stop: threading.Event) -> bool:

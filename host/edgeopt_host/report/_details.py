@@ -92,7 +92,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Cell]]:
         for name in ("min", "p90", "p95", "p99", "max")
         if (value := getattr(latency, name)) is not None
     }
-    yield "", "   ".join(f"{name} {value}" for name, value in others.items())
+    yield "", "  ".join(f"{name} {value}" for name, value in others.items())
     if latency.count is not None and latency.launches is not None:
         many = "es" if latency.launches != 1 else ""
         yield "", f"{latency.count} inferences in {latency.launches} launch{many}"

@@ -26,11 +26,11 @@ VARIABLE = "EDGEOPT_DATABASE_URL"
 _MEANINGS = {
     "file is not a database": "is no SQLite database: move the file away, or name another",
     "malformed": "is damaged: restore it from a backup, or move it away to start anew",
-    "disk i/o error": "cannot be read or written: the disk reports an error",
+    "disk i/o error": "cannot be read or written: the disk is full or fails",
     "locked": "is in use by another process and stayed so: try again, or end that process",
     "unable to open": "cannot be opened: check that its folder exists and is yours",
     "readonly": "cannot be written: check its permissions",
-    "disk is full": "cannot be written: the disk is full",
+    "disk is full": "cannot be written: the disk is full; free some space",
 }
 
 

@@ -37,7 +37,10 @@ def test_the_content_decides_and_a_wrong_name_is_noted(tmp_path: Path) -> None:
     path.write_bytes(TFLITE)
     model = ModelFile.open(path)
     assert model.format == "tflite"
-    assert model.note == "model.onnx holds a tflite model, whatever its name says, and runs as one"
+    assert (
+        model.note
+        == "model.onnx is tflite by its content, whatever its name says, and runs as such"
+    )
 
 
 def test_external_data_belong_to_the_model(tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_weights_without_code_are_told_from_a_module(tmp_path: Path) -> None:
     assert "no PyTorch mobile or TorchScript file" in fault(path)
 
 
-@pytest.mark.parametrize("path", ["/nowhere/model.onnx", "/"])
+@pytest.mark.parametrize("path", ["/nowhere/model.onnx", "/", "/dev/zero"])
 def test_a_path_that_cannot_be_read_is_wrong_usage(path: str) -> None:
     with pytest.raises(UsageError, match="cannot read the model"):
         ModelFile.open(Path(path))

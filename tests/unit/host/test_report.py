@@ -81,7 +81,7 @@ class TestTable:
         for figure in (
             "face.tflite on pi4",
             "420 µs [412, 433] (95 % interval)",
-            "min 400 µs   p90 460 µs   p95 500 µs   p99 590 µs   max 1.26 ms",
+            "min 400 µs  p90 460 µs  p95 500 µs  p99 590 µs  max 1.26 ms",
             "4812 inferences in 3 launches",
             "2382 samples/s",
             "load 12.3 ms, first inference 630 µs",
