@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Sequence
 
@@ -21,13 +22,20 @@ Cell = str | Text
 
 def to_text(*parts: RenderableType) -> str:
     """Lays out for stdout: colours on a terminal only (and never with NO_COLOR)."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
-        console = Console(highlight=False, markup=False, emoji=False, width=_UNBOUNDED)
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    stdout = Console()
+    bounded = stdout.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        force_terminal=stdout.is_terminal,
+        width=stdout.width if bounded else _UNBOUNDED,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    for part in parts:
+        console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def grid(rows: Iterable[tuple[str, Cell]]) -> RenderableType:
