@@ -65,6 +65,7 @@ class Execution:
     providers: Sequence[Provider] = ()
     xnnpack: bool = True
     graph_optimization: str | None = None
+    quantized_engine: str | None = None  # PyTorch: else what the file or the platform asks for
 
 
 @dataclass(frozen=True)

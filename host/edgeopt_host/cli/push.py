@@ -48,6 +48,11 @@ from edgeopt_host.errors import Cancelled
 )
 @click.option("--no-xnnpack", is_flag=True, help="TFLite without its default delegate.")
 @click.option(
+    "--quantized-engine",
+    metavar="NAME",
+    help="PyTorch's engine for int8, such as qnnpack; else as the file or the platform asks.",
+)
+@click.option(
     "--graph-opt",
     type=click.Choice(["disabled", "basic", "extended", "all"]),
     help="ONNX graph optimization level; default all.",
@@ -157,6 +162,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
             providers=[*providers, *options["delegates"]],
             xnnpack=not options["no_xnnpack"],
             graph_optimization=options["graph_opt"],
+            quantized_engine=options["quantized_engine"],
         ),
         "inputs": Inputs(
             file=options["inputs_file"],
