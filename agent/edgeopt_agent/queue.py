@@ -203,8 +203,7 @@ class BenchmarkQueue:
             failure = error
         except OSError as error:
             failure = WorkerError("WORKER_FAILED", f"the agent could not run the worker: {error}")
-        except Exception as error:  # noqa: BLE001 - see below
-            # Whatever it is, the next job must run.
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next job must run
             _log.exception("%s failed unexpectedly", job.benchmark.name)
             failure = AgentError(
                 "INTERNAL", f"the agent failed unexpectedly: {type(error).__name__}: {error}"

@@ -189,7 +189,10 @@ class Session(ABC):
 
     @abstractmethod
     def outputs(self) -> tuple[dict[str, Array], list[str]]:
-        """The tensors of the last inference, and the names of outputs that are no tensors."""
+        """The tensors of the last inference, and the names of outputs that are no tensors.
+
+        A runtime that keeps no results (PyTorch) executes one inference more for them.
+        """
 
     @abstractmethod
     def placement(self) -> Placement:

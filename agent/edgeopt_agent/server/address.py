@@ -103,7 +103,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not separator or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port there is
         raise InvalidArgument(
             "ADDRESS_REFUSED", f"{text!r} is no address; give HOST:PORT or unix:PATH"
         )
