@@ -66,8 +66,6 @@ class BlobStore:
         self.in_use = in_use
         # Digests that somebody is sending just now.
         self._writing: set[str] = set()
-        for made in (self._blobs, self._partial):
-            made.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, digest: Digest) -> Path:
         """Where a complete blob lies; marks it as used.
@@ -77,11 +75,14 @@ class BlobStore:
         """
         path = self._path(digest.sha256)
         try:
-            if path.stat().st_size == digest.size_bytes:
-                os.utime(path)
-                return path
+            whole = path.stat().st_size == digest.size_bytes
         except FileNotFoundError:
-            pass
+            whole = False
+        if whole:
+            # On a disk that cannot be written, nothing is evicted either.
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return path
         raise NotFound(
             "BLOB_NOT_FOUND",
             f"this device holds no blob {digest.sha256[:12]}… of {digest.size_bytes} bytes; upload it",
@@ -119,6 +120,7 @@ class BlobStore:
                 committed_size_bytes=str(committed),
             )
         more = digest.size_bytes - committed
+        self._make_folders()
         self._make_room(digest, quota_bytes=more, disk_bytes=more)
         self._writing.add(digest.sha256)
         try:
@@ -143,6 +145,7 @@ class BlobStore:
             while data := file.read(_READ_BYTES):
                 hasher.update(data)
         digest = Digest(hasher.hexdigest(), source.stat().st_size)
+        self._make_folders()
         # It is on this disk already.
         self._make_room(digest, quota_bytes=digest.size_bytes, disk_bytes=0)
         target = self._path(digest.sha256)
@@ -174,6 +177,25 @@ class BlobStore:
             )
         self._path(digest.sha256).unlink(missing_ok=True)
         self._partial_path(digest).unlink(missing_ok=True)
+
+    def make_some_room(self) -> None:
+        """Evicts what no benchmark needs, least recently used first, until the reserve is free."""
+        with contextlib.suppress(OSError):
+            kept = self.in_use() | self._writing
+            for stored in self.list():
+                if self._free_bytes() > 0:
+                    return
+                if stored.digest.sha256 not in kept:
+                    self._path(stored.digest.sha256).unlink(missing_ok=True)
+
+    def _make_folders(self) -> None:
+        try:
+            self._blobs.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._partial.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ResourceExhausted(
+                "NO_SPACE", f"this device cannot keep blobs in {self._blobs}: {error.strerror}"
+            ) from error
 
     def _make_room(self, digest: Digest, *, quota_bytes: int, disk_bytes: int) -> None:
         """Evicts the least recently used, but only when that is enough."""

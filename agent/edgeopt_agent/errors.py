@@ -5,6 +5,7 @@
     ├── NotFound             no such benchmark or blob
     ├── FailedPrecondition   not in this state: a missing blob, a wrong write offset
     ├── ResourceExhausted    no room: disk, quota, queue
+    ├── StorageError         the state directory: full, read-only, from a newer agent
     └── WorkerError          a launch that gave no result
 
     Unavailable              a sensor, a runtime or a profile that this device does not offer
@@ -39,6 +40,10 @@ class FailedPrecondition(AgentError):
 
 
 class ResourceExhausted(AgentError):
+    pass
+
+
+class StorageError(AgentError):
     pass
 
 

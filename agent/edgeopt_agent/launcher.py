@@ -35,6 +35,7 @@ async def run_worker(
     launch: int,
     on_event: OnEvent,
     *flags: str,
+    allowed_code: frozenset[str] = frozenset(),
 ) -> None:
     """Runs one launch in a fresh process and hands on what it reports, as it comes.
 

@@ -1,286 +1,420 @@
-"""Benchmarks of this agent: waiting, running and done, one at a time in arrival order."""
+"""Benchmarks of this agent: waiting, running and done, one at a time in arrival order.
+
+What it knows is in the journal before anybody hears of it, so that an agent killed at any moment
+goes on where it was.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
-from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
-from edgeopt_agent.blobs import BlobStore, Digest
-from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, WorkerError
-from edgeopt_agent.launcher import run_worker
+from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent.blobs import BlobStore
+from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, StorageError, WorkerError
+from edgeopt_agent.execution import Execution, digests
+from edgeopt_agent.job import Job, State, in_state, state_event
+from edgeopt_agent.journal import Journal, LeaseRecord, Response
+from edgeopt_agent.leases import Leases
 
 _log = logging.getLogger(__name__)
 
-State = benchmark_pb2.Benchmark.State
-_ENDED = {
-    benchmark_pb2.Benchmark.STATE_SUCCEEDED,
-    benchmark_pb2.Benchmark.STATE_FAILED,
-    benchmark_pb2.Benchmark.STATE_CANCELLED,
-}
+_QUEUED = benchmark_pb2.Benchmark.STATE_QUEUED
+_RUNNING = benchmark_pb2.Benchmark.STATE_RUNNING
+_SUCCEEDED = benchmark_pb2.Benchmark.STATE_SUCCEEDED
+_FAILED = benchmark_pb2.Benchmark.STATE_FAILED
+_CANCELLED = benchmark_pb2.Benchmark.STATE_CANCELLED
 _MAX_QUEUED = 100
-# Results stay until they are acknowledged; of those that never are, the newest.
-_MAX_ENDED = 50
-
-
-class Job:
-    """A benchmark, what has happened to it, and whoever waits for more."""
-
-    def __init__(self, benchmark: benchmark_pb2.Benchmark, request_id: str) -> None:
-        self.benchmark = benchmark
-        self.request_id = request_id
-        # In the envelope that the host gets, so that nothing is copied.
-        self.events: list[agent_pb2.WatchBenchmarkResponse] = []
-        self._news = asyncio.Event()
-
-    @property
-    def ended(self) -> bool:
-        return self.benchmark.state in _ENDED
-
-    def append(self, response: agent_pb2.WatchBenchmarkResponse) -> None:
-        response.event.sequence = len(self.events) + 1
-        self.events.append(response)
-        self._news.set()
-        self._news = asyncio.Event()
-
-    def become(self, state: State, failure: AgentError | None = None) -> None:
-        """Changes the state and tells so as an event; an end is final."""
-        if self.ended:
-            return
-        self.benchmark.state = state
-        if state == benchmark_pb2.Benchmark.STATE_RUNNING:
-            self.benchmark.start_time.GetCurrentTime()
-        if state in _ENDED:
-            self.benchmark.end_time.GetCurrentTime()
-        if failure is not None:
-            self.benchmark.failure.reason = failure.reason
-            self.benchmark.failure.message = failure.message
-            self.benchmark.failure.metadata.update(failure.metadata)
-        self.append(_response(benchmark=self.benchmark))
-
-    async def watch(self, after: int) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
-        """Events after a sequence number, until the benchmark has ended."""
-        position = max(0, after)
-        while True:
-            news = self._news
-            for event in self.events[position:]:
-                position += 1
-                yield event
-            if self.ended and position >= len(self.events):
-                return
-            await news.wait()
+# Results are never thrown away; an agent whose hosts never fetch theirs takes no more.
+_MAX_UNACKNOWLEDGED = 1000
+# How often a state directory that cannot be written is tried again.
+_RETRY_S = 2.0
 
 
 class BenchmarkQueue:
     """Takes benchmarks and runs them one after another.
 
     Two at once would disturb each other: that is why there is a queue.
+
+    Args:
+        folder: where scratch folders are made.
+        journal: an open one.
+        blobs: what models and inputs are.
+        default_threads: how many a benchmark gets that asks for none.
+        allowed_code: kinds of code that models may be on this device.
+        eager: whether benchmarks of an earlier life begin at once; otherwise when somebody first
+            creates or watches one.
     """
 
-    def __init__(self, folder: Path, blobs: BlobStore, default_threads: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        journal: Journal,
+        blobs: BlobStore,
+        default_threads: Callable[[], int],
+        allowed_code: frozenset[str] = frozenset(),
+        *,
+        eager: bool = True,
+    ) -> None:
         self._scratch = folder / "scratch"
+        self._journal = journal
         self._blobs = blobs
         self._default_threads = default_threads
-        self._jobs: dict[str, Job] = {}
-        self._waiting: asyncio.Queue[Job] = asyncio.Queue()
+        self._allowed_code = allowed_code
+        self._jobs = {entry.benchmark.name: Job(entry) for entry in journal.load()}
         self._running: tuple[Job, asyncio.Task[None]] | None = None
         self._runner: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._begun = eager
+        self._storage_error: StorageError | None = None
+        self.leases = Leases(journal, self._has_work_under)
         blobs.in_use = self._digests_in_use
         # What a killed agent left behind.
         shutil.rmtree(self._scratch, ignore_errors=True)
+        for job in self._jobs.values():
+            if job.benchmark.state == _RUNNING:
+                self._recover(job)
 
     @property
     def busy(self) -> bool:
         return self._running is not None
 
+    @property
+    def storage_error(self) -> StorageError | None:
+        """Why results cannot be kept just now; the queue waits until they can."""
+        return self._storage_error
+
     def start(self) -> None:
         self._runner = asyncio.create_task(self._run_all())
 
     async def stop(self) -> None:
-        """Ends the running benchmark and tells its watchers why."""
-        for job in self._jobs.values():
-            if not job.ended:
-                self._end(job, _stopped("AGENT_STOPPED", "the agent was stopped"))
-        if self._running is not None:
-            await asyncio.wait([self._running[1]])
+        """Ends the running worker. Its benchmark goes back to the queue, and its watchers are told."""
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
+        if self._running is not None:
+            job, task = self._running
+            task.cancel()
+            await asyncio.wait([task])
+            if not job.ended:
+                with contextlib.suppress(StorageError):
+                    self._run_again(job, "the agent was stopped", crashed=False)
 
-    def create(self, asked: benchmark_pb2.Benchmark, request_id: str) -> benchmark_pb2.Benchmark:
+    def create(
+        self,
+        asked: benchmark_pb2.Benchmark,
+        request_id: str,
+        holder: str = "unknown",
+        fencing_number: int = 0,
+        *,
+        wait_for_lease: bool = False,
+    ) -> benchmark_pb2.Benchmark:
         """Queues a benchmark; a request id seen before returns what it made then.
 
         Raises:
             NotFound: when a blob it names is missing.
-            ResourceExhausted: when the queue is full.
+            ResourceExhausted: when the queue is full, or too many results wait to be fetched.
+            FailedPrecondition: when its lease is lost, or the device is somebody else's.
+            StorageError: when it cannot be kept.
         """
+        self._begin()
         for job in self._jobs.values():
-            if job.request_id == request_id:
+            if job.benchmark.request_id == request_id:
                 return job.benchmark
-        if sum(not job.ended for job in self._jobs.values()) >= _MAX_QUEUED:
-            raise ResourceExhausted(
-                "QUEUE_FULL",
-                f"{_MAX_QUEUED} benchmarks wait on this device already; try again later",
-            )
-        for digest in _digests(asked):
+        if end := self._journal.acknowledged(request_id):
+            return end
+        self._check_room()
+        lease = self.leases.current()
+        if fencing_number:
+            self.leases.check(fencing_number, holder)
+        elif lease is not None and not wait_for_lease:
+            raise self.leases.reserved(lease)
+        for digest in digests(asked):
             self._blobs.path(digest)
         # Whatever else the request holds is for this agent to say.
         benchmark = benchmark_pb2.Benchmark(
-            name=f"benchmarks/{secrets.token_hex(8)}", subjects=asked.subjects, plan=asked.plan
+            name=f"benchmarks/{secrets.token_hex(8)}",
+            subjects=asked.subjects,
+            plan=asked.plan,
+            state=_QUEUED,
+            request_id=request_id,
+            holder=holder,
+            fencing_number=fencing_number,
+            attempt=1,
         )
         benchmark.create_time.GetCurrentTime()
-        job = Job(benchmark, request_id)
-        self._jobs[benchmark.name] = job
-        job.become(benchmark_pb2.Benchmark.STATE_QUEUED)
-        self._waiting.put_nowait(job)
-        self._forget_oldest()
+        self._jobs[benchmark.name] = Job(self._journal.add(benchmark, state_event(benchmark)))
+        self._reschedule()
         return benchmark
 
-    def get(self, name: str) -> Job:
+    def get(self, name: str) -> benchmark_pb2.Benchmark:
         """Raises NotFound when there is none of this name."""
-        try:
-            return self._jobs[name]
-        except KeyError:
-            raise NotFound(
-                "BENCHMARK_NOT_FOUND",
-                f"this agent knows no benchmark {name!r}; it may have been acknowledged, or the agent "
-                "restarted",
-            ) from None
+        return self._job(name).benchmark
 
-    def list(self) -> list[benchmark_pb2.Benchmark]:
-        return [job.benchmark for job in self._jobs.values()]
+    def page(self, after: int, limit: int) -> tuple[list[benchmark_pb2.Benchmark], int]:
+        """Benchmarks that arrived after a number, oldest first, and the number to go on after.
+
+        That is 0 when there are no more.
+        """
+        found = [job for job in self._jobs.values() if job.entry.arrival > after]
+        page = found[:limit]
+        return [job.benchmark for job in page], page[-1].entry.arrival if len(found) > limit else 0
+
+    def pending(self) -> list[benchmark_pb2.Benchmark]:
+        """The running benchmark, then those that wait, in the order in which they will run."""
+        return [job.benchmark for job in self._pending()]
+
+    def unacknowledged(self) -> int:
+        return sum(job.ended for job in self._jobs.values())
+
+    async def watch(self, name: str, after: int) -> AsyncIterator[Response]:
+        """Events after a sequence number, until the benchmark has ended, with progress as it comes."""
+        self._begin()
+        job = self._job(name)
+        shown = None
+        while True:
+            news = asyncio.ensure_future(job.news())
+            try:
+                # What stood before the end was told is all there is.
+                ended = job.ended
+                while response := self._journal.event(job.entry, after):
+                    after = response.event.sequence
+                    yield response
+                if ended:
+                    return
+                if job.passing is not None and job.passing is not shown:
+                    shown = job.passing
+                    yield shown
+                await news
+            finally:
+                news.cancel()
 
     def cancel(self, name: str) -> benchmark_pb2.Benchmark:
-        job = self.get(name)
+        """Ends a benchmark that has not ended yet."""
+        job = self._job(name)
         if not job.ended:
-            self._end(job, _stopped("CANCELLED", "cancelled by request"))
+            self._end_early(job, WorkerError("CANCELLED", "cancelled by request"))
         return job.benchmark
 
     def acknowledge(self, name: str) -> None:
         """Forgets a benchmark that has ended; one that has not is left alone."""
         job = self._jobs.get(name)
         if job is not None and job.ended:
+            self._journal.acknowledge(job.entry)
             del self._jobs[name]
 
-    def _end(self, job: Job, failure: AgentError) -> None:
-        job.become(benchmark_pb2.Benchmark.STATE_CANCELLED, failure)
-        if self._running is not None and self._running[0] is job:
-            self._running[1].cancel()
+    def acquire_lease(self, request_id: str, holder: str, purpose: str, term_ns: int) -> None:
+        """As `Leases.acquire`; what has arrived before it runs first."""
+        last = max((job.entry.arrival for job in self._jobs.values()), default=0)
+        self.leases.acquire(request_id, holder, purpose, term_ns, after_arrival=last)
+        self._reschedule()
+
+    def release_lease(self, fencing_number: int, holder: str, *, force: bool) -> None:
+        """As `Leases.release`; benchmarks under the lease end with it."""
+        if self.leases.release(fencing_number, holder, force=force):
+            failure = WorkerError(
+                "LEASE_LOST",
+                f"lease {fencing_number}, under which this was started, was released by {holder}",
+            )
+            for job in list(self._jobs.values()):
+                if job.benchmark.fencing_number == fencing_number and not job.ended:
+                    self._end_early(job, failure)
+        self._reschedule()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._reschedule()
+
+    def _job(self, name: str) -> Job:
+        try:
+            return self._jobs[name]
+        except KeyError:
+            raise NotFound(
+                "BENCHMARK_NOT_FOUND",
+                f"this agent knows no benchmark {name[:80]!r}; it may have been acknowledged",
+            ) from None
+
+    def _check_room(self) -> None:
+        if sum(not job.ended for job in self._jobs.values()) >= _MAX_QUEUED:
+            raise ResourceExhausted(
+                "QUEUE_FULL",
+                f"{_MAX_QUEUED} benchmarks wait on this device already; try again later",
+            )
+        if self.unacknowledged() >= _MAX_UNACKNOWLEDGED:
+            raise ResourceExhausted(
+                "RESULTS_NOT_FETCHED",
+                f"{_MAX_UNACKNOWLEDGED} results on this device were never fetched; fetch them with "
+                "`edgeopt-host runs resume` on the host that asked for them",
+            )
+
+    def _has_work_under(self, fencing_number: int) -> bool:
+        return any(
+            job.benchmark.fencing_number == fencing_number and not job.ended
+            for job in self._jobs.values()
+        )
+
+    def _pending(self) -> list[Job]:
+        """Those that have not ended; what a lease holds back comes after it."""
+        lease = self.leases.current()
+
+        def order(job: Job) -> tuple[bool, bool, int]:
+            return (job.queued, self._held_back(job, lease), job.entry.arrival)
+
+        return sorted((job for job in self._jobs.values() if not job.ended), key=order)
+
+    def _held_back(self, job: Job, lease: LeaseRecord | None) -> bool:
+        return (
+            lease is not None
+            and job.benchmark.fencing_number != lease.fencing_number
+            and job.entry.arrival > lease.after_arrival
+        )
+
+    def _reschedule(self) -> None:
+        """Wakes the runner and tells those that wait where they stand."""
+        self._wake.set()
+        lease = self.leases.current()
+        for ahead, job in enumerate(self._pending()):
+            if job.queued:
+                progress = benchmark_pb2.Progress(
+                    phase=benchmark_pb2.Progress.PHASE_WAITING, ahead=ahead
+                )
+                if self._held_back(job, lease) and lease is not None:
+                    progress.lease_holder = lease.holder
+                    progress.lease_remaining_ns = self.leases.remaining_ns()
+                job.tell(Response(event=benchmark_pb2.BenchmarkEvent(progress=progress)))
 
     async def _run_all(self) -> None:
         while True:
-            job = await self._waiting.get()
-            if job.ended:  # cancelled while it waited
+            self._wake.clear()
+            job = self._next()
+            if job is None:
+                # The end of a lease tells nobody by itself.
+                left_s = self.leases.remaining_ns() / 1e9
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), left_s + 0.01 if left_s else None)
                 continue
             task = asyncio.create_task(self._run(job))
             self._running = (job, task)
             # Waits for a cancelled one, too: its worker must be gone before the next begins.
             await asyncio.wait([task])
             self._running = None
+            self._reschedule()
+
+    def _next(self) -> Job | None:
+        lease = self.leases.current()
+        waiting = [job for job in self._pending() if job.queued] if self._begun else []
+        return next((job for job in waiting if not self._held_back(job, lease)), None)
 
     async def _run(self, job: Job) -> None:
-        job.become(benchmark_pb2.Benchmark.STATE_RUNNING)
-        plan = job.benchmark.plan
-        timeout_s = plan.timeout_ns / 1e9
-        folder = self._scratch / job.benchmark.name.rpartition("/")[2]
+        task = benchmark_pb2.Benchmark()
+        task.CopyFrom(job.benchmark)
+        for subject in task.subjects:
+            # The worker gets the number, so that it does not have to find out by itself.
+            subject.threads = subject.threads or self._default_threads()
+
+        async def keep(events: list[Response]) -> None:
+            await self._keep(job, events)
+
+        execution = Execution(
+            task,
+            self._scratch / job.name.rpartition("/")[2],
+            self._blobs,
+            self._allowed_code,
+            job.tell,
+            keep,
+        )
+        failure: AgentError | None = None
         try:
-            self._lay_out(job.benchmark, folder)
-            await asyncio.wait_for(self._launches(job, folder), timeout_s)
-        except asyncio.TimeoutError:
-            failure: AgentError = WorkerError(
-                "TIMED_OUT",
-                f"the benchmark did not end within {timeout_s:g} s; the worker was "
-                f"{_phase(job)} and has been killed (raise --timeout, or use --quick)",
-            )
+            await self._become(job, _RUNNING)
+            self._reschedule()
+            await execution.run()
         except AgentError as error:
             failure = error
         except OSError as error:
             failure = WorkerError("WORKER_FAILED", f"the agent could not run the worker: {error}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the next job must run
-            _log.exception("%s failed unexpectedly", job.benchmark.name)
+            _log.exception("%s failed unexpectedly", job.name)
             failure = AgentError(
                 "INTERNAL", f"the agent failed unexpectedly: {type(error).__name__}: {error}"
             )
-        else:
-            job.become(benchmark_pb2.Benchmark.STATE_SUCCEEDED)
-            return
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        job.become(benchmark_pb2.Benchmark.STATE_FAILED, failure)
+            execution.remove()
+        if not job.ended:
+            await self._become(job, _FAILED if failure else _SUCCEEDED, failure)
 
-    async def _launches(self, job: Job, folder: Path) -> None:
-        plan = job.benchmark.plan
-        subject = job.benchmark.subjects[0]
-        # The worker gets the number, so that it does not have to find out by itself.
-        task = benchmark_pb2.Benchmark()
-        task.CopyFrom(job.benchmark)
-        task.subjects[0].threads = subject.threads or self._default_threads()
-        for launch in range(plan.launches):
-            await run_worker(task, folder, launch, job.append)
-        if plan.profile:
-            await run_worker(task, folder, plan.launches, job.append, "--profile")
-        if plan.outputs:
-            await run_worker(task, folder, plan.launches, job.append, "--outputs")
-            await self._publish_outputs(job, folder)
+    async def _become(self, job: Job, state: State, failure: AgentError | None = None) -> None:
+        changed = in_state(job.benchmark, state, failure)
+        await self._keep(job, [state_event(changed)], changed)
 
-    async def _publish_outputs(self, job: Job, folder: Path) -> None:
-        digest = await asyncio.to_thread(self._blobs.add, folder / "outputs.npz")
-        told = next(r.event.outputs for r in job.events if r.event.HasField("outputs"))
-        file = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
-        outputs = benchmark_pb2.Outputs(file=file, left_out=told.left_out)
-        job.append(_response(outputs=outputs))
+    async def _keep(
+        self,
+        job: Job,
+        events: list[Response],
+        benchmark: benchmark_pb2.Benchmark | None = None,
+    ) -> None:
+        """Keeps events before anybody sees them; waits for as long as the disk takes none."""
+        while events and not await self._kept(job, events, benchmark):
+            self._blobs.make_some_room()
+            await asyncio.sleep(_RETRY_S)
+        job.tell()
 
-    def _lay_out(self, benchmark: benchmark_pb2.Benchmark, folder: Path) -> None:
-        """Puts the blobs into a folder under the names they had beside each other on the host."""
-        subject = benchmark.subjects[0]
-        files = [(f"model/{file.name}", file.digest) for file in subject.files]
-        if subject.inputs.HasField("file"):
-            files.append(("inputs.npz", subject.inputs.file))
-        for name, digest in files:
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            source = self._blobs.path(Digest(digest.sha256, digest.size_bytes))
-            try:
-                os.link(source, target)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(source, target)
+    async def _kept(
+        self,
+        job: Job,
+        events: list[Response],
+        benchmark: benchmark_pb2.Benchmark | None,
+    ) -> bool:
+        try:
+            await asyncio.to_thread(self._journal.append, job.entry, events, benchmark)
+        except StorageError as error:
+            if self._storage_error is None:
+                _log.error("%s", error.message)
+            self._storage_error = error
+            return False
+        if self._storage_error is not None:
+            _log.info("the state directory can be written again")
+        self._storage_error = None
+        return True
+
+    def _change(self, job: Job, benchmark: benchmark_pb2.Benchmark) -> None:
+        """Keeps what a job becomes, at once.
+
+        Raises:
+            StorageError: when it cannot be kept; the job is then what it was.
+        """
+        self._journal.append(job.entry, [state_event(benchmark)], benchmark)
+        job.tell()
+
+    def _end_early(self, job: Job, failure: AgentError) -> None:
+        self._change(job, in_state(job.benchmark, _CANCELLED, failure))
+        if self._running is not None and self._running[0] is job:
+            self._running[1].cancel()
+        self._reschedule()
+
+    def _recover(self, job: Job) -> None:
+        """Decides about a benchmark in whose middle an earlier agent died."""
+        job.entry.crashes += 1
+        self._run_again(job, "the agent died in the middle", crashed=True)
+
+    def _run_again(self, job: Job, why: str, *, crashed: bool) -> None:
+        if job.benchmark.plan.rerun and not (crashed and job.entry.crashes > 1):
+            changed = in_state(job.benchmark, _QUEUED)
+            changed.attempt += 1
+            changed.ClearField("start_time")
+        else:
+            again = " again" if job.entry.crashes > 1 else ""
+            failure = WorkerError(
+                "AGENT_RESTARTED", f"{why}{again}, and the benchmark was not run once more; push it"
+            )
+            changed = in_state(job.benchmark, _FAILED, failure)
+        self._change(job, changed)
 
     def _digests_in_use(self) -> set[str]:
         jobs = (job for job in self._jobs.values() if not job.ended)
-        return {digest.sha256 for job in jobs for digest in _digests(job.benchmark)}
-
-    def _forget_oldest(self) -> None:
-        ended = [name for name, job in self._jobs.items() if job.ended]
-        for name in itertools.islice(ended, max(0, len(ended) - _MAX_ENDED)):
-            del self._jobs[name]
-
-
-def _digests(benchmark: benchmark_pb2.Benchmark) -> list[Digest]:
-    subject = benchmark.subjects[0]
-    named = [file.digest for file in subject.files]
-    if subject.inputs.HasField("file"):
-        named.append(subject.inputs.file)
-    return [Digest(digest.sha256, digest.size_bytes) for digest in named]
-
-
-def _phase(job: Job) -> str:
-    phases = [r.event.progress.phase for r in job.events if r.event.HasField("progress")]
-    if not phases:
-        return "starting"
-    name = benchmark_pb2.Progress.Phase.Name(phases[-1]).removeprefix("PHASE_")
-    return name.replace("_", " ").lower()
-
-
-def _response(**event: Any) -> agent_pb2.WatchBenchmarkResponse:
-    return agent_pb2.WatchBenchmarkResponse(event=benchmark_pb2.BenchmarkEvent(**event))
-
-
-def _stopped(reason: str, message: str) -> WorkerError:
-    return WorkerError(reason, message)
+        return {digest.sha256 for job in jobs for digest in digests(job.benchmark)}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc.aio
 
-from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, device_pb2
-from edgeopt_agent import sensors
+from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, benchmark_pb2, device_pb2
+from edgeopt_agent import __version__, sensors
 from edgeopt_agent.device import DeviceFacts
-from edgeopt_agent.errors import FailedPrecondition, InvalidArgument
-from edgeopt_agent.queue import BenchmarkQueue
+from edgeopt_agent.errors import FailedPrecondition, InvalidArgument, StorageError
 from edgeopt_agent.server import validate
+from edgeopt_agent.server.access import caller
+from edgeopt_agent.server.state import AgentState
 from edgeopt_agent.server.status import streaming, unary
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -23,68 +25,140 @@ _MIN_TELEMETRY_NS = 10_000_000
 
 
 class AgentService(agent_pb2_grpc.AgentServiceServicer):
-    def __init__(self, facts: DeviceFacts, queue: BenchmarkQueue) -> None:
+    """What hosts ask of this device.
+
+    Args:
+        facts: what the device is.
+        state: its queue, as far as that can be used.
+        certificate_expires: when the agent's certificate ends, in seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        facts: DeviceFacts,
+        state: AgentState,
+        certificate_expires: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._facts = facts
-        self._queue = queue
+        self._state = state
+        self._certificate_expires = certificate_expires
 
     @unary
     async def GetDevice(  # noqa: N802
         self, request: agent_pb2.GetDeviceRequest, _: Context
     ) -> agent_pb2.GetDeviceResponse:
-        if self._queue.busy and request.refresh:
+        if self._state.busy and request.refresh:
             raise FailedPrecondition(
                 "BENCHMARK_RUNNING",
                 "a benchmark runs on this device, and probing its runtimes would disturb it; ask "
                 "again when it has ended",
             )
-        device = await self._facts.get(refresh=request.refresh, quiet=self._queue.busy)
+        device = await self._facts.get(refresh=request.refresh, quiet=self._state.busy)
         return agent_pb2.GetDeviceResponse(device=device)
 
     @unary
+    async def GetStatus(  # noqa: N802
+        self, _request: agent_pb2.GetStatusRequest, _: Context
+    ) -> agent_pb2.GetStatusResponse:
+        response = agent_pb2.GetStatusResponse(
+            agent_version=__version__,
+            storage_free_bytes=self._state.free_bytes(),
+            problems=[
+                agent_pb2.Problem(reason=error.reason, message=error.message)
+                for error in self._state.problems()
+            ],
+        )
+        response.time.GetCurrentTime()
+        if expires := self._certificate_expires():
+            response.certificate_expire_time.FromSeconds(int(expires))
+        with contextlib.suppress(StorageError):
+            queue = self._state.queue
+            response.unacknowledged_benchmarks = queue.unacknowledged()
+            response.lease.MergeFrom(queue.leases.message() or agent_pb2.Lease())
+            if not response.lease.fencing_number:
+                response.ClearField("lease")
+            response.queue.extend(_outline(benchmark) for benchmark in queue.pending())
+        return response
+
+    @unary
     async def CreateBenchmark(  # noqa: N802
-        self, request: agent_pb2.CreateBenchmarkRequest, _: Context
+        self, request: agent_pb2.CreateBenchmarkRequest, context: Context
     ) -> agent_pb2.CreateBenchmarkResponse:
         validate.request_id(request.request_id)
         validate.benchmark(request.benchmark)
-        created = self._queue.create(request.benchmark, request.request_id)
+        created = self._state.queue.create(
+            request.benchmark,
+            request.request_id,
+            caller(context).name,
+            request.fencing_number,
+            wait_for_lease=request.wait_for_lease,
+        )
         return agent_pb2.CreateBenchmarkResponse(benchmark=created)
 
     @unary
     async def GetBenchmark(  # noqa: N802
         self, request: agent_pb2.GetBenchmarkRequest, _: Context
     ) -> agent_pb2.GetBenchmarkResponse:
-        return agent_pb2.GetBenchmarkResponse(benchmark=self._queue.get(request.name).benchmark)
+        return agent_pb2.GetBenchmarkResponse(benchmark=self._state.queue.get(request.name))
 
     @unary
     async def ListBenchmarks(  # noqa: N802
         self, request: agent_pb2.ListBenchmarksRequest, _: Context
     ) -> agent_pb2.ListBenchmarksResponse:
-        size, offset = validate.page(request.page_size, request.page_token)
-        benchmarks = self._queue.list()
-        more = offset + size < len(benchmarks)
+        size, after = validate.page(request.page_size, request.page_token)
+        benchmarks, more = self._state.queue.page(after, size)
         return agent_pb2.ListBenchmarksResponse(
-            benchmarks=benchmarks[offset : offset + size],
-            next_page_token=str(offset + size) if more else "",
+            benchmarks=benchmarks, next_page_token=str(more) if more else ""
         )
 
     @unary
     async def CancelBenchmark(  # noqa: N802
         self, request: agent_pb2.CancelBenchmarkRequest, _: Context
     ) -> agent_pb2.CancelBenchmarkResponse:
-        return agent_pb2.CancelBenchmarkResponse(benchmark=self._queue.cancel(request.name))
+        return agent_pb2.CancelBenchmarkResponse(benchmark=self._state.queue.cancel(request.name))
 
     @unary
     async def AcknowledgeBenchmark(  # noqa: N802
         self, request: agent_pb2.AcknowledgeBenchmarkRequest, _: Context
     ) -> agent_pb2.AcknowledgeBenchmarkResponse:
-        self._queue.acknowledge(request.name)
+        self._state.queue.acknowledge(request.name)
         return agent_pb2.AcknowledgeBenchmarkResponse()
+
+    @unary
+    async def AcquireLease(  # noqa: N802
+        self, request: agent_pb2.AcquireLeaseRequest, context: Context
+    ) -> agent_pb2.AcquireLeaseResponse:
+        validate.request_id(request.request_id)
+        validate.lease(request.purpose, request.term_ns)
+        queue = self._state.queue
+        queue.acquire_lease(
+            request.request_id, caller(context).name, request.purpose, request.term_ns
+        )
+        return agent_pb2.AcquireLeaseResponse(lease=queue.leases.message())
+
+    @unary
+    async def RenewLease(  # noqa: N802
+        self, request: agent_pb2.RenewLeaseRequest, context: Context
+    ) -> agent_pb2.RenewLeaseResponse:
+        validate.lease("", request.term_ns)
+        leases = self._state.queue.leases
+        leases.renew(request.fencing_number, caller(context).name, request.term_ns)
+        return agent_pb2.RenewLeaseResponse(lease=leases.message())
+
+    @unary
+    async def ReleaseLease(  # noqa: N802
+        self, request: agent_pb2.ReleaseLeaseRequest, context: Context
+    ) -> agent_pb2.ReleaseLeaseResponse:
+        self._state.queue.release_lease(
+            request.fencing_number, caller(context).name, force=request.force
+        )
+        return agent_pb2.ReleaseLeaseResponse()
 
     @streaming
     async def WatchBenchmark(  # noqa: N802
         self, request: agent_pb2.WatchBenchmarkRequest, _: Context
     ) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
-        async for response in self._queue.get(request.name).watch(request.after_sequence):
+        async for response in self._state.queue.watch(request.name, request.after_sequence):
             yield response
 
     @streaming
@@ -118,9 +192,18 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 sensor.close()
 
     def _refuse_while_busy(self) -> None:
-        if self._queue.busy:
+        if self._state.busy:
             raise FailedPrecondition(
                 "BENCHMARK_RUNNING",
                 "a benchmark runs on this device, and reading sensors would disturb it; watch again "
                 "when it has ended",
             )
+
+
+def _outline(benchmark: benchmark_pb2.Benchmark) -> benchmark_pb2.Benchmark:
+    """A benchmark without what is long."""
+    outline = benchmark_pb2.Benchmark()
+    outline.CopyFrom(benchmark)
+    outline.ClearField("subjects")
+    outline.ClearField("plan")
+    return outline

@@ -21,10 +21,12 @@ from edgeopt_agent.blobs import BlobStore
 from edgeopt_agent.device import DeviceFacts
 from edgeopt_agent.errors import FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import cpu
+from edgeopt_agent.journal import Journal
 from edgeopt_agent.queue import BenchmarkQueue
 from edgeopt_agent.server.address import ListenAddress
 from edgeopt_agent.server.agent_service import AgentService
 from edgeopt_agent.server.blob_service import BlobService
+from edgeopt_agent.server.state import AgentState
 
 _SERVICES = (
     agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
@@ -65,11 +67,11 @@ def run(options: Options) -> None:
 async def _serve(options: Options) -> None:
     told_to_stop = _stop_event(watch_stdin=options.until_stdin_closes)
     blobs = BlobStore(options.state_dir, options.blob_quota_bytes)
-    queue = BenchmarkQueue(options.state_dir, blobs, _default_threads)
+    state = AgentState(options.state_dir, lambda: _open_queue(options, blobs))
     health = HealthServicer()
     server = grpc.aio.server(options=_OPTIONS)
     agent_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(DeviceFacts(options.state_dir), queue), server
+        AgentService(DeviceFacts(options.state_dir), state), server
     )
     blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(blobs), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
@@ -77,7 +79,7 @@ async def _serve(options: Options) -> None:
         _add_reflection(server)
     address = _bind(server, options.listen)
     await server.start()
-    queue.start()
+    state.start()
     for service in ("", *_SERVICES):
         await health.set(service, health_pb2.HealthCheckResponse.SERVING)
     print(f"listening on {address}", flush=True)  # noqa: T201 - the documented first line
@@ -85,9 +87,20 @@ async def _serve(options: Options) -> None:
         await told_to_stop.wait()
     finally:
         await health.enter_graceful_shutdown()
-        await queue.stop()
+        await state.stop()
         await server.stop(_GRACE_S)
         options.listen.remove()
+
+
+def _open_queue(options: Options, blobs: BlobStore) -> BenchmarkQueue:
+    return BenchmarkQueue(
+        options.state_dir,
+        Journal(options.state_dir),
+        blobs,
+        _default_threads,
+        # An agent that lives for one command begins what others left when it is asked for it.
+        eager=not options.until_stdin_closes,
+    )
 
 
 def _default_threads() -> int:

@@ -18,6 +18,7 @@ from edgeopt_agent.errors import (
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    StorageError,
 )
 
 DOMAIN = "edgeopt"
@@ -26,6 +27,7 @@ _CODES = {
     NotFound: grpc.StatusCode.NOT_FOUND,
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StorageError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 _log = logging.getLogger(__name__)
 _Method = TypeVar("_Method", bound=Callable[..., Any])

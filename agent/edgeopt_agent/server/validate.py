@@ -17,6 +17,7 @@ _MAX_INFERENCES = 10_000_000
 _MAX_THREADS = 1024
 _MAX_FILES = 1000
 _MAX_NAME = 255
+_MAX_PURPOSE = 200
 _GRAPH_OPTIMIZATIONS = ("", "disabled", "basic", "extended", "all")
 
 
@@ -35,6 +36,14 @@ def benchmark(value: benchmark_pb2.Benchmark) -> None:
         )
     _subject(value.subjects[0])
     _plan(value.plan)
+
+
+def lease(purpose: str, term_ns: int) -> None:
+    """What AcquireLease and RenewLease name."""
+    if len(purpose) > _MAX_PURPOSE:
+        _refuse("purpose", purpose, f"at most {_MAX_PURPOSE} characters")
+    if not 10**9 <= term_ns <= _MAX_DURATION_NS:
+        _refuse("term_ns", term_ns, f"{10**9} (a second) to {_MAX_DURATION_NS} (a day)")
 
 
 def page(size: int, token: str) -> tuple[int, int]:

@@ -24,47 +24,68 @@ _sym_db = _symbol_database.Default()
 
 from edgeopt.agent.v1 import benchmark_pb2 as edgeopt_dot_agent_dot_v1_dot_benchmark__pb2
 from edgeopt.agent.v1 import device_pb2 as edgeopt_dot_agent_dot_v1_dot_device__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x64geopt/agent/v1/agent.proto\x12\x10\x65\x64geopt.agent.v1\x1a edgeopt/agent/v1/benchmark.proto\x1a\x1d\x65\x64geopt/agent/v1/device.proto\"#\n\x10GetDeviceRequest\x12\x0f\n\x07refresh\x18\x01 \x01(\x08\"=\n\x11GetDeviceResponse\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Device\"\\\n\x16\x43reateBenchmarkRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\tbenchmark\x18\x02 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\"I\n\x17\x43reateBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\"#\n\x13GetBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x14GetBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\">\n\x15ListBenchmarksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x16ListBenchmarksResponse\x12/\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x17\x43\x61ncelBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\"+\n\x1b\x41\x63knowledgeBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x1c\x41\x63knowledgeBenchmarkResponse\"=\n\x15WatchBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"I\n\x16WatchBenchmarkResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .edgeopt.agent.v1.BenchmarkEvent\">\n\x15WatchTelemetryRequest\x12\x13\n\x0binterval_ns\x18\x01 \x01(\x03\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\"H\n\x16WatchTelemetryResponse\x12.\n\x06sample\x18\x01 \x01(\x0b\x32\x1e.edgeopt.agent.v1.SensorSample2\xbd\x06\n\x0c\x41gentService\x12T\n\tGetDevice\x12\".edgeopt.agent.v1.GetDeviceRequest\x1a#.edgeopt.agent.v1.GetDeviceResponse\x12\x66\n\x0f\x43reateBenchmark\x12(.edgeopt.agent.v1.CreateBenchmarkRequest\x1a).edgeopt.agent.v1.CreateBenchmarkResponse\x12]\n\x0cGetBenchmark\x12%.edgeopt.agent.v1.GetBenchmarkRequest\x1a&.edgeopt.agent.v1.GetBenchmarkResponse\x12\x63\n\x0eListBenchmarks\x12\'.edgeopt.agent.v1.ListBenchmarksRequest\x1a(.edgeopt.agent.v1.ListBenchmarksResponse\x12\x66\n\x0f\x43\x61ncelBenchmark\x12(.edgeopt.agent.v1.CancelBenchmarkRequest\x1a).edgeopt.agent.v1.CancelBenchmarkResponse\x12u\n\x14\x41\x63knowledgeBenchmark\x12-.edgeopt.agent.v1.AcknowledgeBenchmarkRequest\x1a..edgeopt.agent.v1.AcknowledgeBenchmarkResponse\x12\x65\n\x0eWatchBenchmark\x12\'.edgeopt.agent.v1.WatchBenchmarkRequest\x1a(.edgeopt.agent.v1.WatchBenchmarkResponse0\x01\x12\x65\n\x0eWatchTelemetry\x12\'.edgeopt.agent.v1.WatchTelemetryRequest\x1a(.edgeopt.agent.v1.WatchTelemetryResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65\x64geopt/agent/v1/agent.proto\x12\x10\x65\x64geopt.agent.v1\x1a edgeopt/agent/v1/benchmark.proto\x1a\x1d\x65\x64geopt/agent/v1/device.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"#\n\x10GetDeviceRequest\x12\x0f\n\x07refresh\x18\x01 \x01(\x08\"=\n\x11GetDeviceResponse\x12(\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x18.edgeopt.agent.v1.Device\"\x12\n\x10GetStatusRequest\"\xd1\x02\n\x11GetStatusResponse\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x05queue\x18\x03 \x03(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\x12&\n\x05lease\x18\x04 \x01(\x0b\x32\x17.edgeopt.agent.v1.Lease\x12+\n\x08problems\x18\x05 \x03(\x0b\x32\x19.edgeopt.agent.v1.Problem\x12!\n\x19unacknowledged_benchmarks\x18\x06 \x01(\x05\x12\x1a\n\x12storage_free_bytes\x18\x07 \x01(\x03\x12;\n\x17\x63\x65rtificate_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x07Problem\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x88\x01\n\x05Lease\x12\x16\n\x0e\x66\x65ncing_number\x18\x01 \x01(\x03\x12\x0e\n\x06holder\x18\x02 \x01(\t\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x30\n\x0c\x61\x63quire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cremaining_ns\x18\x05 \x01(\x03\"K\n\x13\x41\x63quireLeaseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x0f\n\x07term_ns\x18\x03 \x01(\x03\">\n\x14\x41\x63quireLeaseResponse\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.edgeopt.agent.v1.Lease\"<\n\x11RenewLeaseRequest\x12\x16\n\x0e\x66\x65ncing_number\x18\x01 \x01(\x03\x12\x0f\n\x07term_ns\x18\x02 \x01(\x03\"<\n\x12RenewLeaseResponse\x12&\n\x05lease\x18\x01 \x01(\x0b\x32\x17.edgeopt.agent.v1.Lease\"<\n\x13ReleaseLeaseRequest\x12\x16\n\x0e\x66\x65ncing_number\x18\x01 \x01(\x03\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x16\n\x14ReleaseLeaseResponse\"\x8c\x01\n\x16\x43reateBenchmarkRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12.\n\tbenchmark\x18\x02 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\x12\x16\n\x0e\x66\x65ncing_number\x18\x03 \x01(\x03\x12\x16\n\x0ewait_for_lease\x18\x04 \x01(\x08\"I\n\x17\x43reateBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\"#\n\x13GetBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"F\n\x14GetBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\">\n\x15ListBenchmarksRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x16ListBenchmarksResponse\x12/\n\nbenchmarks\x18\x01 \x03(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x16\x43\x61ncelBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x17\x43\x61ncelBenchmarkResponse\x12.\n\tbenchmark\x18\x01 \x01(\x0b\x32\x1b.edgeopt.agent.v1.Benchmark\"+\n\x1b\x41\x63knowledgeBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1e\n\x1c\x41\x63knowledgeBenchmarkResponse\"=\n\x15WatchBenchmarkRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"I\n\x16WatchBenchmarkResponse\x12/\n\x05\x65vent\x18\x01 \x01(\x0b\x32 .edgeopt.agent.v1.BenchmarkEvent\">\n\x15WatchTelemetryRequest\x12\x13\n\x0binterval_ns\x18\x01 \x01(\x03\x12\x10\n\x08\x63hannels\x18\x02 \x03(\t\"H\n\x16WatchTelemetryResponse\x12.\n\x06sample\x18\x01 \x01(\x0b\x32\x1e.edgeopt.agent.v1.SensorSample2\xaa\t\n\x0c\x41gentService\x12T\n\tGetDevice\x12\".edgeopt.agent.v1.GetDeviceRequest\x1a#.edgeopt.agent.v1.GetDeviceResponse\x12T\n\tGetStatus\x12\".edgeopt.agent.v1.GetStatusRequest\x1a#.edgeopt.agent.v1.GetStatusResponse\x12\x66\n\x0f\x43reateBenchmark\x12(.edgeopt.agent.v1.CreateBenchmarkRequest\x1a).edgeopt.agent.v1.CreateBenchmarkResponse\x12]\n\x0cGetBenchmark\x12%.edgeopt.agent.v1.GetBenchmarkRequest\x1a&.edgeopt.agent.v1.GetBenchmarkResponse\x12\x63\n\x0eListBenchmarks\x12\'.edgeopt.agent.v1.ListBenchmarksRequest\x1a(.edgeopt.agent.v1.ListBenchmarksResponse\x12\x66\n\x0f\x43\x61ncelBenchmark\x12(.edgeopt.agent.v1.CancelBenchmarkRequest\x1a).edgeopt.agent.v1.CancelBenchmarkResponse\x12u\n\x14\x41\x63knowledgeBenchmark\x12-.edgeopt.agent.v1.AcknowledgeBenchmarkRequest\x1a..edgeopt.agent.v1.AcknowledgeBenchmarkResponse\x12\x65\n\x0eWatchBenchmark\x12\'.edgeopt.agent.v1.WatchBenchmarkRequest\x1a(.edgeopt.agent.v1.WatchBenchmarkResponse0\x01\x12\x65\n\x0eWatchTelemetry\x12\'.edgeopt.agent.v1.WatchTelemetryRequest\x1a(.edgeopt.agent.v1.WatchTelemetryResponse0\x01\x12]\n\x0c\x41\x63quireLease\x12%.edgeopt.agent.v1.AcquireLeaseRequest\x1a&.edgeopt.agent.v1.AcquireLeaseResponse\x12W\n\nRenewLease\x12#.edgeopt.agent.v1.RenewLeaseRequest\x1a$.edgeopt.agent.v1.RenewLeaseResponse\x12]\n\x0cReleaseLease\x12%.edgeopt.agent.v1.ReleaseLeaseRequest\x1a&.edgeopt.agent.v1.ReleaseLeaseResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeopt.agent.v1.agent_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETDEVICEREQUEST']._serialized_start=115
-  _globals['_GETDEVICEREQUEST']._serialized_end=150
-  _globals['_GETDEVICERESPONSE']._serialized_start=152
-  _globals['_GETDEVICERESPONSE']._serialized_end=213
-  _globals['_CREATEBENCHMARKREQUEST']._serialized_start=215
-  _globals['_CREATEBENCHMARKREQUEST']._serialized_end=307
-  _globals['_CREATEBENCHMARKRESPONSE']._serialized_start=309
-  _globals['_CREATEBENCHMARKRESPONSE']._serialized_end=382
-  _globals['_GETBENCHMARKREQUEST']._serialized_start=384
-  _globals['_GETBENCHMARKREQUEST']._serialized_end=419
-  _globals['_GETBENCHMARKRESPONSE']._serialized_start=421
-  _globals['_GETBENCHMARKRESPONSE']._serialized_end=491
-  _globals['_LISTBENCHMARKSREQUEST']._serialized_start=493
-  _globals['_LISTBENCHMARKSREQUEST']._serialized_end=555
-  _globals['_LISTBENCHMARKSRESPONSE']._serialized_start=557
-  _globals['_LISTBENCHMARKSRESPONSE']._serialized_end=655
-  _globals['_CANCELBENCHMARKREQUEST']._serialized_start=657
-  _globals['_CANCELBENCHMARKREQUEST']._serialized_end=695
-  _globals['_CANCELBENCHMARKRESPONSE']._serialized_start=697
-  _globals['_CANCELBENCHMARKRESPONSE']._serialized_end=770
-  _globals['_ACKNOWLEDGEBENCHMARKREQUEST']._serialized_start=772
-  _globals['_ACKNOWLEDGEBENCHMARKREQUEST']._serialized_end=815
-  _globals['_ACKNOWLEDGEBENCHMARKRESPONSE']._serialized_start=817
-  _globals['_ACKNOWLEDGEBENCHMARKRESPONSE']._serialized_end=847
-  _globals['_WATCHBENCHMARKREQUEST']._serialized_start=849
-  _globals['_WATCHBENCHMARKREQUEST']._serialized_end=910
-  _globals['_WATCHBENCHMARKRESPONSE']._serialized_start=912
-  _globals['_WATCHBENCHMARKRESPONSE']._serialized_end=985
-  _globals['_WATCHTELEMETRYREQUEST']._serialized_start=987
-  _globals['_WATCHTELEMETRYREQUEST']._serialized_end=1049
-  _globals['_WATCHTELEMETRYRESPONSE']._serialized_start=1051
-  _globals['_WATCHTELEMETRYRESPONSE']._serialized_end=1123
-  _globals['_AGENTSERVICE']._serialized_start=1126
-  _globals['_AGENTSERVICE']._serialized_end=1955
+  _globals['_GETDEVICEREQUEST']._serialized_start=148
+  _globals['_GETDEVICEREQUEST']._serialized_end=183
+  _globals['_GETDEVICERESPONSE']._serialized_start=185
+  _globals['_GETDEVICERESPONSE']._serialized_end=246
+  _globals['_GETSTATUSREQUEST']._serialized_start=248
+  _globals['_GETSTATUSREQUEST']._serialized_end=266
+  _globals['_GETSTATUSRESPONSE']._serialized_start=269
+  _globals['_GETSTATUSRESPONSE']._serialized_end=606
+  _globals['_PROBLEM']._serialized_start=608
+  _globals['_PROBLEM']._serialized_end=650
+  _globals['_LEASE']._serialized_start=653
+  _globals['_LEASE']._serialized_end=789
+  _globals['_ACQUIRELEASEREQUEST']._serialized_start=791
+  _globals['_ACQUIRELEASEREQUEST']._serialized_end=866
+  _globals['_ACQUIRELEASERESPONSE']._serialized_start=868
+  _globals['_ACQUIRELEASERESPONSE']._serialized_end=930
+  _globals['_RENEWLEASEREQUEST']._serialized_start=932
+  _globals['_RENEWLEASEREQUEST']._serialized_end=992
+  _globals['_RENEWLEASERESPONSE']._serialized_start=994
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1054
+  _globals['_RELEASELEASEREQUEST']._serialized_start=1056
+  _globals['_RELEASELEASEREQUEST']._serialized_end=1116
+  _globals['_RELEASELEASERESPONSE']._serialized_start=1118
+  _globals['_RELEASELEASERESPONSE']._serialized_end=1140
+  _globals['_CREATEBENCHMARKREQUEST']._serialized_start=1143
+  _globals['_CREATEBENCHMARKREQUEST']._serialized_end=1283
+  _globals['_CREATEBENCHMARKRESPONSE']._serialized_start=1285
+  _globals['_CREATEBENCHMARKRESPONSE']._serialized_end=1358
+  _globals['_GETBENCHMARKREQUEST']._serialized_start=1360
+  _globals['_GETBENCHMARKREQUEST']._serialized_end=1395
+  _globals['_GETBENCHMARKRESPONSE']._serialized_start=1397
+  _globals['_GETBENCHMARKRESPONSE']._serialized_end=1467
+  _globals['_LISTBENCHMARKSREQUEST']._serialized_start=1469
+  _globals['_LISTBENCHMARKSREQUEST']._serialized_end=1531
+  _globals['_LISTBENCHMARKSRESPONSE']._serialized_start=1533
+  _globals['_LISTBENCHMARKSRESPONSE']._serialized_end=1631
+  _globals['_CANCELBENCHMARKREQUEST']._serialized_start=1633
+  _globals['_CANCELBENCHMARKREQUEST']._serialized_end=1671
+  _globals['_CANCELBENCHMARKRESPONSE']._serialized_start=1673
+  _globals['_CANCELBENCHMARKRESPONSE']._serialized_end=1746
+  _globals['_ACKNOWLEDGEBENCHMARKREQUEST']._serialized_start=1748
+  _globals['_ACKNOWLEDGEBENCHMARKREQUEST']._serialized_end=1791
+  _globals['_ACKNOWLEDGEBENCHMARKRESPONSE']._serialized_start=1793
+  _globals['_ACKNOWLEDGEBENCHMARKRESPONSE']._serialized_end=1823
+  _globals['_WATCHBENCHMARKREQUEST']._serialized_start=1825
+  _globals['_WATCHBENCHMARKREQUEST']._serialized_end=1886
+  _globals['_WATCHBENCHMARKRESPONSE']._serialized_start=1888
+  _globals['_WATCHBENCHMARKRESPONSE']._serialized_end=1961
+  _globals['_WATCHTELEMETRYREQUEST']._serialized_start=1963
+  _globals['_WATCHTELEMETRYREQUEST']._serialized_end=2025
+  _globals['_WATCHTELEMETRYRESPONSE']._serialized_start=2027
+  _globals['_WATCHTELEMETRYRESPONSE']._serialized_end=2099
+  _globals['_AGENTSERVICE']._serialized_start=2102
+  _globals['_AGENTSERVICE']._serialized_end=3296
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,8 @@
+import datetime
+
 from edgeopt.agent.v1 import benchmark_pb2 as _benchmark_pb2
 from edgeopt.agent.v1 import device_pb2 as _device_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -20,13 +23,105 @@ class GetDeviceResponse(_message.Message):
     device: _device_pb2.Device
     def __init__(self, device: _Optional[_Union[_device_pb2.Device, _Mapping]] = ...) -> None: ...
 
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("agent_version", "time", "queue", "lease", "problems", "unacknowledged_benchmarks", "storage_free_bytes", "certificate_expire_time")
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    UNACKNOWLEDGED_BENCHMARKS_FIELD_NUMBER: _ClassVar[int]
+    STORAGE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    agent_version: str
+    time: _timestamp_pb2.Timestamp
+    queue: _containers.RepeatedCompositeFieldContainer[_benchmark_pb2.Benchmark]
+    lease: Lease
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    unacknowledged_benchmarks: int
+    storage_free_bytes: int
+    certificate_expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, agent_version: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queue: _Optional[_Iterable[_Union[_benchmark_pb2.Benchmark, _Mapping]]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., unacknowledged_benchmarks: _Optional[int] = ..., storage_free_bytes: _Optional[int] = ..., certificate_expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("reason", "message")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Lease(_message.Message):
+    __slots__ = ("fencing_number", "holder", "purpose", "acquire_time", "remaining_ns")
+    FENCING_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    ACQUIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REMAINING_NS_FIELD_NUMBER: _ClassVar[int]
+    fencing_number: int
+    holder: str
+    purpose: str
+    acquire_time: _timestamp_pb2.Timestamp
+    remaining_ns: int
+    def __init__(self, fencing_number: _Optional[int] = ..., holder: _Optional[str] = ..., purpose: _Optional[str] = ..., acquire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., remaining_ns: _Optional[int] = ...) -> None: ...
+
+class AcquireLeaseRequest(_message.Message):
+    __slots__ = ("request_id", "purpose", "term_ns")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PURPOSE_FIELD_NUMBER: _ClassVar[int]
+    TERM_NS_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    purpose: str
+    term_ns: int
+    def __init__(self, request_id: _Optional[str] = ..., purpose: _Optional[str] = ..., term_ns: _Optional[int] = ...) -> None: ...
+
+class AcquireLeaseResponse(_message.Message):
+    __slots__ = ("lease",)
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    lease: Lease
+    def __init__(self, lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
+
+class RenewLeaseRequest(_message.Message):
+    __slots__ = ("fencing_number", "term_ns")
+    FENCING_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TERM_NS_FIELD_NUMBER: _ClassVar[int]
+    fencing_number: int
+    term_ns: int
+    def __init__(self, fencing_number: _Optional[int] = ..., term_ns: _Optional[int] = ...) -> None: ...
+
+class RenewLeaseResponse(_message.Message):
+    __slots__ = ("lease",)
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    lease: Lease
+    def __init__(self, lease: _Optional[_Union[Lease, _Mapping]] = ...) -> None: ...
+
+class ReleaseLeaseRequest(_message.Message):
+    __slots__ = ("fencing_number", "force")
+    FENCING_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    fencing_number: int
+    force: bool
+    def __init__(self, fencing_number: _Optional[int] = ..., force: bool = ...) -> None: ...
+
+class ReleaseLeaseResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class CreateBenchmarkRequest(_message.Message):
-    __slots__ = ("request_id", "benchmark")
+    __slots__ = ("request_id", "benchmark", "fencing_number", "wait_for_lease")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     BENCHMARK_FIELD_NUMBER: _ClassVar[int]
+    FENCING_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FOR_LEASE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     benchmark: _benchmark_pb2.Benchmark
-    def __init__(self, request_id: _Optional[str] = ..., benchmark: _Optional[_Union[_benchmark_pb2.Benchmark, _Mapping]] = ...) -> None: ...
+    fencing_number: int
+    wait_for_lease: bool
+    def __init__(self, request_id: _Optional[str] = ..., benchmark: _Optional[_Union[_benchmark_pb2.Benchmark, _Mapping]] = ..., fencing_number: _Optional[int] = ..., wait_for_lease: bool = ...) -> None: ...
 
 class CreateBenchmarkResponse(_message.Message):
     __slots__ = ("benchmark",)

@@ -43,6 +43,11 @@ class AgentServiceStub(object):
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceRequest.SerializeToString,
                 response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceResponse.FromString,
                 _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/edgeopt.agent.v1.AgentService/GetStatus',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
         self.CreateBenchmark = channel.unary_unary(
                 '/edgeopt.agent.v1.AgentService/CreateBenchmark',
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.CreateBenchmarkRequest.SerializeToString,
@@ -78,6 +83,21 @@ class AgentServiceStub(object):
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryRequest.SerializeToString,
                 response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryResponse.FromString,
                 _registered_method=True)
+        self.AcquireLease = channel.unary_unary(
+                '/edgeopt.agent.v1.AgentService/AcquireLease',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseResponse.FromString,
+                _registered_method=True)
+        self.RenewLease = channel.unary_unary(
+                '/edgeopt.agent.v1.AgentService/RenewLease',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLease = channel.unary_unary(
+                '/edgeopt.agent.v1.AgentService/ReleaseLease',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -90,6 +110,14 @@ class AgentServiceServicer(object):
     def GetDevice(self, request, context):
         """Tells what this device is. Runtimes are probed in child processes the first
         time, which takes seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatus(self, request, context):
+        """Tells what this device is doing: its queue, its lease, and what is wrong with
+        it. Cheap, and answered while a benchmark runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +158,7 @@ class AgentServiceServicer(object):
 
     def WatchBenchmark(self, request, context):
         """Streams what happened after a sequence number and what happens next, until
-        the benchmark has ended.
+        the benchmark has ended. Progress is sent as it happens and never again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +172,28 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AcquireLease(self, request, context):
+        """Reserves the device: until the lease ends, benchmarks of others wait or are
+        refused. Those that were queued before it still run first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLease(self, request, context):
+        """Starts the lease's term anew. Fails when the lease has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLease(self, request, context):
+        """Ends a lease. Releasing one that has ended changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +201,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.GetDevice,
                     request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceRequest.FromString,
                     response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusResponse.SerializeToString,
             ),
             'CreateBenchmark': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateBenchmark,
@@ -187,6 +242,21 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryRequest.FromString,
                     response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryResponse.SerializeToString,
             ),
+            'AcquireLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcquireLease,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseResponse.SerializeToString,
+            ),
+            'RenewLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLease,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseResponse.SerializeToString,
+            ),
+            'ReleaseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLease,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'edgeopt.agent.v1.AgentService', rpc_method_handlers)
@@ -219,6 +289,33 @@ class AgentService(object):
             '/edgeopt.agent.v1.AgentService/GetDevice',
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceRequest.SerializeToString,
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetDeviceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeopt.agent.v1.AgentService/GetStatus',
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -408,6 +505,87 @@ class AgentService(object):
             '/edgeopt.agent.v1.AgentService/WatchTelemetry',
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryRequest.SerializeToString,
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcquireLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeopt.agent.v1.AgentService/AcquireLease',
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.AcquireLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeopt.agent.v1.AgentService/RenewLease',
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.RenewLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeopt.agent.v1.AgentService/ReleaseLease',
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.ReleaseLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class AgentServiceStub:
     """Tells what this device is. Runtimes are probed in child processes the first
     time, which takes seconds.
     """
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetStatusRequest, _agent_pb2.GetStatusResponse]
+    """Tells what this device is doing: its queue, its lease, and what is wrong with
+    it. Cheap, and answered while a benchmark runs.
+    """
     CreateBenchmark: _grpc.UnaryUnaryMultiCallable[_agent_pb2.CreateBenchmarkRequest, _agent_pb2.CreateBenchmarkResponse]
     """Queues a benchmark. The blobs it names must be there."""
     GetBenchmark: _grpc.UnaryUnaryMultiCallable[_agent_pb2.GetBenchmarkRequest, _agent_pb2.GetBenchmarkResponse]
@@ -51,12 +55,20 @@ class AgentServiceStub:
     """Tells the agent that the results have arrived: it may forget the benchmark."""
     WatchBenchmark: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchBenchmarkRequest, _agent_pb2.WatchBenchmarkResponse]
     """Streams what happened after a sequence number and what happens next, until
-    the benchmark has ended.
+    the benchmark has ended. Progress is sent as it happens and never again.
     """
     WatchTelemetry: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchTelemetryRequest, _agent_pb2.WatchTelemetryResponse]
     """Streams sensor samples: a live view. Refused while a benchmark runs, because
     reading sensors disturbs what is measured.
     """
+    AcquireLease: _grpc.UnaryUnaryMultiCallable[_agent_pb2.AcquireLeaseRequest, _agent_pb2.AcquireLeaseResponse]
+    """Reserves the device: until the lease ends, benchmarks of others wait or are
+    refused. Those that were queued before it still run first.
+    """
+    RenewLease: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewLeaseRequest, _agent_pb2.RenewLeaseResponse]
+    """Starts the lease's term anew. Fails when the lease has ended."""
+    ReleaseLease: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ReleaseLeaseRequest, _agent_pb2.ReleaseLeaseResponse]
+    """Ends a lease. Releasing one that has ended changes nothing."""
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -71,6 +83,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Tells what this device is. Runtimes are probed in child processes the first
     time, which takes seconds.
     """
+    GetStatus: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetStatusRequest, _agent_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """Tells what this device is doing: its queue, its lease, and what is wrong with
+    it. Cheap, and answered while a benchmark runs.
+    """
     CreateBenchmark: _aio.UnaryUnaryMultiCallable[_agent_pb2.CreateBenchmarkRequest, _agent_pb2.CreateBenchmarkResponse]  # type: ignore[assignment]
     """Queues a benchmark. The blobs it names must be there."""
     GetBenchmark: _aio.UnaryUnaryMultiCallable[_agent_pb2.GetBenchmarkRequest, _agent_pb2.GetBenchmarkResponse]  # type: ignore[assignment]
@@ -81,12 +97,20 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Tells the agent that the results have arrived: it may forget the benchmark."""
     WatchBenchmark: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchBenchmarkRequest, _agent_pb2.WatchBenchmarkResponse]  # type: ignore[assignment]
     """Streams what happened after a sequence number and what happens next, until
-    the benchmark has ended.
+    the benchmark has ended. Progress is sent as it happens and never again.
     """
     WatchTelemetry: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchTelemetryRequest, _agent_pb2.WatchTelemetryResponse]  # type: ignore[assignment]
     """Streams sensor samples: a live view. Refused while a benchmark runs, because
     reading sensors disturbs what is measured.
     """
+    AcquireLease: _aio.UnaryUnaryMultiCallable[_agent_pb2.AcquireLeaseRequest, _agent_pb2.AcquireLeaseResponse]  # type: ignore[assignment]
+    """Reserves the device: until the lease ends, benchmarks of others wait or are
+    refused. Those that were queued before it still run first.
+    """
+    RenewLease: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewLeaseRequest, _agent_pb2.RenewLeaseResponse]  # type: ignore[assignment]
+    """Starts the lease's term anew. Fails when the lease has ended."""
+    ReleaseLease: _aio.UnaryUnaryMultiCallable[_agent_pb2.ReleaseLeaseRequest, _agent_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
+    """Ends a lease. Releasing one that has ended changes nothing."""
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a device is, and what it measures.
@@ -103,6 +127,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.GetDeviceResponse, _abc.Awaitable[_agent_pb2.GetDeviceResponse]]:
         """Tells what this device is. Runtimes are probed in child processes the first
         time, which takes seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _agent_pb2.GetStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.GetStatusResponse, _abc.Awaitable[_agent_pb2.GetStatusResponse]]:
+        """Tells what this device is doing: its queue, its lease, and what is wrong with
+        it. Cheap, and answered while a benchmark runs.
         """
 
     @_abc_1.abstractmethod
@@ -150,7 +184,7 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.WatchBenchmarkResponse], _abc.AsyncIterator[_agent_pb2.WatchBenchmarkResponse]]:
         """Streams what happened after a sequence number and what happens next, until
-        the benchmark has ended.
+        the benchmark has ended. Progress is sent as it happens and never again.
         """
 
     @_abc_1.abstractmethod
@@ -162,5 +196,31 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams sensor samples: a live view. Refused while a benchmark runs, because
         reading sensors disturbs what is measured.
         """
+
+    @_abc_1.abstractmethod
+    def AcquireLease(
+        self,
+        request: _agent_pb2.AcquireLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.AcquireLeaseResponse, _abc.Awaitable[_agent_pb2.AcquireLeaseResponse]]:
+        """Reserves the device: until the lease ends, benchmarks of others wait or are
+        refused. Those that were queued before it still run first.
+        """
+
+    @_abc_1.abstractmethod
+    def RenewLease(
+        self,
+        request: _agent_pb2.RenewLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.RenewLeaseResponse, _abc.Awaitable[_agent_pb2.RenewLeaseResponse]]:
+        """Starts the lease's term anew. Fails when the lease has ended."""
+
+    @_abc_1.abstractmethod
+    def ReleaseLease(
+        self,
+        request: _agent_pb2.ReleaseLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ReleaseLeaseResponse, _abc.Awaitable[_agent_pb2.ReleaseLeaseResponse]]:
+        """Ends a lease. Releasing one that has ended changes nothing."""
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

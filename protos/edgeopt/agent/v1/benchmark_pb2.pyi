@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Benchmark(_message.Message):
-    __slots__ = ("name", "subjects", "plan", "state", "failure", "create_time", "start_time", "end_time")
+    __slots__ = ("name", "subjects", "plan", "state", "failure", "create_time", "start_time", "end_time", "request_id", "holder", "fencing_number", "attempt")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Benchmark.State]
@@ -36,6 +36,10 @@ class Benchmark(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    FENCING_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     name: str
     subjects: _containers.RepeatedCompositeFieldContainer[Subject]
     plan: Plan
@@ -44,7 +48,11 @@ class Benchmark(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., subjects: _Optional[_Iterable[_Union[Subject, _Mapping]]] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., state: _Optional[_Union[Benchmark.State, str]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    request_id: str
+    holder: str
+    fencing_number: int
+    attempt: int
+    def __init__(self, name: _Optional[str] = ..., subjects: _Optional[_Iterable[_Union[Subject, _Mapping]]] = ..., plan: _Optional[_Union[Plan, _Mapping]] = ..., state: _Optional[_Union[Benchmark.State, str]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., holder: _Optional[str] = ..., fencing_number: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class Subject(_message.Message):
     __slots__ = ("files", "runtime", "threads", "providers", "disable_xnnpack", "graph_optimization", "quantized_engine", "inputs")
@@ -131,7 +139,7 @@ class ValueRange(_message.Message):
     def __init__(self, input: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("launches", "warmup_duration_ns", "warmup_inferences", "duration_ns", "inferences", "block_duration_ns", "block_inferences", "timeout_ns", "profile", "outputs")
+    __slots__ = ("launches", "warmup_duration_ns", "warmup_inferences", "duration_ns", "inferences", "block_duration_ns", "block_inferences", "timeout_ns", "profile", "outputs", "rerun")
     LAUNCHES_FIELD_NUMBER: _ClassVar[int]
     WARMUP_DURATION_NS_FIELD_NUMBER: _ClassVar[int]
     WARMUP_INFERENCES_FIELD_NUMBER: _ClassVar[int]
@@ -142,6 +150,7 @@ class Plan(_message.Message):
     TIMEOUT_NS_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    RERUN_FIELD_NUMBER: _ClassVar[int]
     launches: int
     warmup_duration_ns: int
     warmup_inferences: int
@@ -152,7 +161,8 @@ class Plan(_message.Message):
     timeout_ns: int
     profile: bool
     outputs: bool
-    def __init__(self, launches: _Optional[int] = ..., warmup_duration_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., duration_ns: _Optional[int] = ..., inferences: _Optional[int] = ..., block_duration_ns: _Optional[int] = ..., block_inferences: _Optional[int] = ..., timeout_ns: _Optional[int] = ..., profile: bool = ..., outputs: bool = ...) -> None: ...
+    rerun: bool
+    def __init__(self, launches: _Optional[int] = ..., warmup_duration_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., duration_ns: _Optional[int] = ..., inferences: _Optional[int] = ..., block_duration_ns: _Optional[int] = ..., block_inferences: _Optional[int] = ..., timeout_ns: _Optional[int] = ..., profile: bool = ..., outputs: bool = ..., rerun: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "message", "metadata")
@@ -198,7 +208,7 @@ class BenchmarkEvent(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[BenchmarkWarning, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("phase", "inferences", "fraction")
+    __slots__ = ("phase", "inferences", "fraction", "ahead", "lease_holder", "lease_remaining_ns")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PHASE_UNSPECIFIED: _ClassVar[Progress.Phase]
@@ -206,18 +216,26 @@ class Progress(_message.Message):
         PHASE_WARMING_UP: _ClassVar[Progress.Phase]
         PHASE_MEASURING: _ClassVar[Progress.Phase]
         PHASE_PROFILING: _ClassVar[Progress.Phase]
+        PHASE_WAITING: _ClassVar[Progress.Phase]
     PHASE_UNSPECIFIED: Progress.Phase
     PHASE_LOADING: Progress.Phase
     PHASE_WARMING_UP: Progress.Phase
     PHASE_MEASURING: Progress.Phase
     PHASE_PROFILING: Progress.Phase
+    PHASE_WAITING: Progress.Phase
     PHASE_FIELD_NUMBER: _ClassVar[int]
     INFERENCES_FIELD_NUMBER: _ClassVar[int]
     FRACTION_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    LEASE_HOLDER_FIELD_NUMBER: _ClassVar[int]
+    LEASE_REMAINING_NS_FIELD_NUMBER: _ClassVar[int]
     phase: Progress.Phase
     inferences: int
     fraction: float
-    def __init__(self, phase: _Optional[_Union[Progress.Phase, str]] = ..., inferences: _Optional[int] = ..., fraction: _Optional[float] = ...) -> None: ...
+    ahead: int
+    lease_holder: str
+    lease_remaining_ns: int
+    def __init__(self, phase: _Optional[_Union[Progress.Phase, str]] = ..., inferences: _Optional[int] = ..., fraction: _Optional[float] = ..., ahead: _Optional[int] = ..., lease_holder: _Optional[str] = ..., lease_remaining_ns: _Optional[int] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("implementation", "version", "threads", "requested_provider", "actual_provider", "delegated_share", "partitions", "quantized_engine", "inputs", "outputs")

@@ -1,4 +1,4 @@
-"""`edgeopt-host device`: the inventory, and what its devices are."""
+"""`edgeopt-host device list` and `info`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeopt_host.cli import _output
-from edgeopt_host.errors import EdgeoptError, Unreachable
+from edgeopt_host.cli.device import _ask
+from edgeopt_host.errors import EdgeoptError
 
 if TYPE_CHECKING:
     from edgeopt.agent.v1 import device_pb2
@@ -17,43 +18,10 @@ if TYPE_CHECKING:
     from edgeopt_host.inventory import Device
 
 _LIST_S = 3.0
-_ANSWER_S = 5.0
 _AT_ONCE = 32
 
 
-@click.group()
-def device() -> None:
-    """The devices of your bench: add, list, info, tag, remove."""
-
-
-@device.command()
-@click.argument("name")
-@click.argument("address")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A group it belongs to.")
-@click.option("--no-check", is_flag=True, help="Add it even though no agent answers yet.")
-def add(name: str, address: str, tags: tuple[str, ...], *, no_check: bool) -> None:
-    """Add a device whose agent listens at ADDRESS: HOST:PORT, HOST or unix:PATH."""
-    from edgeopt_host.inventory import Inventory
-
-    inventory = Inventory.load()
-    candidate = inventory.check(name, address, tags)
-    facts = None
-    if not no_check:
-        try:
-            facts = _ask(candidate, _ANSWER_S)
-        except Unreachable as error:
-            raise Unreachable(
-                f"nothing was added (--no-check adds it all the same): {error.message}"
-            ) from error
-    added = inventory.add(name, address, tags)
-    if facts is not None:
-        from edgeopt_host.report.device import render_facts
-
-        _output.show(render_facts(added, facts))
-    _output.note(f"added {added.name} at {added.address}")
-
-
-@device.command("list")
+@click.command("list")
 @_output.format_option()
 def list_(format_: str) -> None:
     """List the devices, and ask each what it is."""
@@ -81,7 +49,7 @@ def list_(format_: str) -> None:
         _output.show(report.render_list(answers))
 
 
-@device.command()
+@click.command()
 @click.argument("name")
 @click.option("--refresh", is_flag=True, help="Probe its runtimes again.")
 @_output.format_option()
@@ -91,42 +59,11 @@ def info(name: str, *, refresh: bool, format_: str) -> None:
     from edgeopt_host.report import device as report
 
     wanted = Inventory.load().get(name)
-    facts = _ask(wanted, _ANSWER_S, refresh=refresh)
+    facts = _ask.facts(wanted, refresh=refresh)
     if format_ == "json":
         _output.show(report.render_document(report.document(wanted, facts)))
     else:
         _output.show(report.render_facts(wanted, facts))
-
-
-@device.command()
-@click.argument("name")
-@click.option("--add", "added", multiple=True, metavar="TAG")
-@click.option("--remove", "removed", multiple=True, metavar="TAG")
-def tag(name: str, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
-    """Change a device's tags."""
-    from edgeopt_host.inventory import Inventory
-
-    if not (added or removed):
-        raise click.UsageError("give --add TAG or --remove TAG")
-    changed = Inventory.load().tag(name, added, removed)
-    _output.note(f"{name}: {', '.join(changed.tags) or 'no tags'}")
-
-
-@device.command()
-@click.argument("name")
-def remove(name: str) -> None:
-    """Take a device out of the inventory. Its stored runs stay."""
-    from edgeopt_host.inventory import Inventory
-
-    Inventory.load().remove(name)
-    _output.note(f"removed {name}")
-
-
-def _ask(device: Device, timeout_s: float, *, refresh: bool = False) -> device_pb2.Device:
-    from edgeopt_host.client import connect
-
-    with connect(device, timeout_s, on_wait=_output.note) as agent:
-        return agent.device(refresh=refresh)
 
 
 def _try(

@@ -1,0 +1,367 @@
+"""The queue's order, leases and restarts; launches are stood in for, everything else is real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent import execution
+from edgeopt_agent.blobs import BlobStore
+from edgeopt_agent.errors import FailedPrecondition, StorageError, WorkerError
+from edgeopt_agent.journal import Journal, Response
+from edgeopt_agent.queue import BenchmarkQueue
+
+Benchmark = benchmark_pb2.Benchmark
+MINUTE = 60 * 10**9
+
+
+class Workers:
+    """Stands in for worker processes: a launch ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.hold = False
+        self.fail: WorkerError | None = None
+
+    async def __call__(
+        self, benchmark: Any, _folder: Path, launch: int, on_event: Any, *_flags: str, **_: object
+    ) -> None:
+        self.started.append(benchmark.request_id)
+        on_event(_event(progress=benchmark_pb2.Progress(fraction=0.5)))
+        if self.fail:
+            raise self.fail
+        while self.hold:  # noqa: ASYNC110 - a stand-in may poll
+            await asyncio.sleep(0.01)
+        on_event(_event(result=benchmark_pb2.LaunchResult(load_ns=launch)))
+
+
+def _event(**event: Any) -> Response:
+    return Response(event=benchmark_pb2.BenchmarkEvent(**event))
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    stand_in = Workers()
+    monkeypatch.setattr(execution, "run_worker", stand_in)
+    return stand_in
+
+
+def opened(folder: Path, *, eager: bool = True) -> BenchmarkQueue:
+    journal = Journal(folder)
+    return BenchmarkQueue(folder, journal, BlobStore(folder, 2**30), lambda: 1, eager=eager)
+
+
+def ask(*, launches: int = 1, rerun: bool = True) -> benchmark_pb2.Benchmark:
+    plan = benchmark_pb2.Plan(launches=launches, timeout_ns=MINUTE, rerun=rerun)
+    return Benchmark(subjects=[benchmark_pb2.Subject(runtime="onnx")], plan=plan)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+async def ended(queue: BenchmarkQueue, name: str) -> list[Response]:
+    return [response async for response in queue.watch(name, 0)]
+
+
+def kinds(events: list[Response]) -> list[str]:
+    return [str(e.event.WhichOneof("event")) for e in events if e.event.sequence]
+
+
+def states(events: list[Response]) -> list[str]:
+    return [
+        Benchmark.State.Name(e.event.benchmark.state).removeprefix("STATE_")
+        for e in events
+        if e.event.HasField("benchmark")
+    ]
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(scenario())
+
+
+def test_benchmarks_run_in_arrival_order_and_tell_who_waits(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        first = queue.create(ask(), "first", "alice")
+        second = queue.create(ask(), "second", "bob")
+        await until(lambda: workers.started == ["first"])
+        waiting = await anext(e async for e in queue.watch(second.name, 99) if not e.event.sequence)
+        assert waiting.event.progress.phase == benchmark_pb2.Progress.PHASE_WAITING
+        assert waiting.event.progress.ahead == 1
+        assert [b.holder for b in queue.pending()] == ["alice", "bob"]
+        workers.hold = False
+        assert states(await ended(queue, first.name)) == ["QUEUED", "RUNNING", "SUCCEEDED"]
+        await ended(queue, second.name)
+        assert workers.started == ["first", "second"]
+        await queue.stop()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("workers")
+def test_kept_events_have_no_gaps_and_progress_has_no_number(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        name = queue.create(ask(launches=2), "r").name
+        events = await ended(queue, name)
+        numbered = [e.event.sequence for e in events if e.event.sequence]
+        assert numbered == list(range(1, len(numbered) + 1))
+        assert kinds(events) == ["benchmark", "benchmark", "result", "result", "benchmark"]
+        (last,) = [e async for e in queue.watch(name, numbered[-2])]
+        assert last.event.sequence == numbered[-1]
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_a_request_runs_once_also_when_it_is_repeated_after_its_end(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        name = queue.create(ask(), "r").name
+        assert queue.create(ask(), "r").name == name
+        await ended(queue, name)
+        queue.acknowledge(name)
+        again = queue.create(ask(), "r")
+        assert (again.name, again.state) == (name, Benchmark.STATE_SUCCEEDED)
+        assert workers.started == ["r"]
+        await queue.stop()
+        assert opened(tmp_path).create(ask(), "r").name == name
+
+    run(scenario)
+
+
+def kill(queue: BenchmarkQueue) -> None:
+    """What kill -9 leaves: nothing is written any more."""
+    queue._journal._path = Path("/nowhere")
+    queue._journal.append = _dead  # type: ignore[method-assign]
+
+
+def _dead(*_: object) -> bool:
+    raise StorageError("STATE_UNUSABLE", "this agent is dead")
+
+
+def killed_while_running(folder: Path, workers: Workers, *, rerun: bool = True) -> str:
+    async def scenario() -> str:
+        queue = opened(folder)
+        queue.start()
+        workers.hold = True
+        name = queue.create(ask(rerun=rerun), "r").name
+        await until(lambda: len(workers.started) > 0)
+        kill(queue)
+        assert queue._running is not None
+        queue._running[1].cancel()
+        return name
+
+    return asyncio.run(scenario())
+
+
+def test_what_an_agent_died_over_runs_once_more_and_says_so(
+    tmp_path: Path, workers: Workers
+) -> None:
+    name = killed_while_running(tmp_path, workers)
+    workers.hold = False
+
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        events = await ended(queue, name)
+        assert states(events) == ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "SUCCEEDED"]
+        attempts = [e.event.benchmark.attempt for e in events if e.event.HasField("benchmark")]
+        assert attempts == [1, 1, 2, 2, 2]
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_an_agent_that_dies_twice_over_a_benchmark_gives_it_up(
+    tmp_path: Path, workers: Workers
+) -> None:
+    name = killed_while_running(tmp_path, workers)
+
+    async def again() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        await until(lambda: len(workers.started) > 1)
+        kill(queue)
+        assert queue._running is not None
+        queue._running[1].cancel()
+
+    run(again)
+    failure = opened(tmp_path).get(name).failure
+    assert (failure.reason, "died in the middle again" in failure.message) == (
+        "AGENT_RESTARTED",
+        True,
+    )
+
+
+def test_a_plan_may_forbid_running_again(tmp_path: Path, workers: Workers) -> None:
+    name = killed_while_running(tmp_path, workers, rerun=False)
+    assert opened(tmp_path).get(name).failure.reason == "AGENT_RESTARTED"
+
+
+def test_an_agent_that_is_stopped_goes_on_as_often_as_that_happens(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def stopped() -> str:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        before = len(workers.started)
+        name = queue.create(ask(), "r").name
+        await until(lambda: len(workers.started) > before)
+        await queue.stop()
+        assert queue.get(name).state == Benchmark.STATE_QUEUED
+        return name
+
+    for _ in range(3):
+        name = asyncio.run(stopped())
+    workers.hold = False
+
+    async def finished() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        assert states(await ended(queue, name))[-1] == "SUCCEEDED"
+        assert queue.get(name).attempt == 4
+        await queue.stop()
+
+    run(finished)
+
+
+def test_an_embedded_agent_begins_leftovers_when_it_is_used(
+    tmp_path: Path, workers: Workers
+) -> None:
+    name = killed_while_running(tmp_path, workers)
+    workers.hold = False
+
+    async def scenario() -> None:
+        queue = opened(tmp_path, eager=False)
+        queue.start()
+        await asyncio.sleep(0.1)
+        assert len(workers.started) == 1
+        await ended(queue, name)
+        assert len(workers.started) == 2
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_a_lease_holds_others_back_but_not_those_before_it(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        queue.create(ask(), "running", "carol")
+        queue.create(ask(), "before", "carol")
+        await until(lambda: workers.started == ["running"])
+        queue.acquire_lease("l", "alice", "", MINUTE)
+        lease = queue.leases.message()
+        assert lease is not None
+        with pytest.raises(FailedPrecondition, match="alice holds this device"):
+            queue.create(ask(), "refused", "bob")
+        queue.create(ask(), "patient", "bob", wait_for_lease=True)
+        queue.create(ask(), "under", "alice", lease.fencing_number)
+        workers.hold = False
+        await until(lambda: workers.started == ["running", "before", "under"])
+        await asyncio.sleep(0.05)
+        assert len(workers.started) == 3
+        queue.release_lease(lease.fencing_number, "alice", force=False)
+        await until(lambda: workers.started[-1] == "patient")
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_what_was_started_under_a_lost_lease_ends_as_lost(tmp_path: Path, workers: Workers) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        queue.acquire_lease("l", "alice", "", MINUTE)
+        lease = queue.leases.message()
+        assert lease is not None
+        name = queue.create(ask(), "under", "alice", lease.fencing_number).name
+        await until(lambda: workers.started == ["under"])
+        queue.release_lease(lease.fencing_number, "bob", force=True)
+        events = await ended(queue, name)
+        assert states(events)[-1] == "CANCELLED"
+        assert queue.get(name).failure.reason == "LEASE_LOST"
+        with pytest.raises(FailedPrecondition) as caught:
+            queue.create(ask(), "late", "alice", lease.fencing_number)
+        assert caught.value.reason == "LEASE_LOST"
+        await queue.stop()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_lease_that_runs_out_lets_the_next_begin(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        queue.acquire_lease("l", "alice", "", 10**8)
+        name = queue.create(ask(), "patient", "bob", wait_for_lease=True).name
+        await ended(queue, name)
+        await queue.stop()
+
+    run(scenario)
+
+
+@pytest.mark.usefixtures("workers")
+def test_results_wait_for_a_disk_that_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeopt_agent.queue._RETRY_S", 0.02)
+
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        append = queue._journal.append
+        full = True
+
+        def sometimes(*arguments: Any) -> bool:
+            if full:
+                raise StorageError("STORAGE_FULL", "the disk is full")
+            return append(*arguments)
+
+        monkeypatch.setattr(queue._journal, "append", sometimes)
+        name = queue.create(ask(), "r").name
+        await until(lambda: queue.storage_error is not None)
+        full = False
+        assert states(await ended(queue, name))[-1] == "SUCCEEDED"
+        assert queue.storage_error is None
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_a_launch_that_fails_keeps_what_came_before(tmp_path: Path, workers: Workers) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.fail = WorkerError("WORKER_CRASHED", "it crashed")
+        name = queue.create(ask(), "r").name
+        assert states(await ended(queue, name))[-1] == "FAILED"
+        assert queue.get(name).failure.reason == "WORKER_CRASHED"
+        await queue.stop()
+
+    run(scenario)
