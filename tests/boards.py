@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +57,22 @@ def write(path: Path, content: str | int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text if text.endswith("\0") else f"{text}\n", "utf-8")
     path.chmod(0o755 if text.startswith("#!") else 0o644)
+
+
+def firmware_ioctl(descriptor: int, request: int, message: bytearray) -> int:
+    """The ioctl of /dev/vcio on a recorded file, which holds the answer to get_throttled.
+
+    The message as raspberrypi/utils, vcgencmd/vcgencmd.c makes it: six words, 1024 bytes, a word.
+    """
+    header = struct.Struct("=6I")
+    size, code, tag, room, _, _ = header.unpack_from(message)
+    if (request & 0xFFFF, size, code, tag, room) != (100 << 8, len(message), 0, 0x30080, 1024):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    known = message[header.size :].startswith(b"get_throttled\0")
+    answer = os.pread(descriptor, 1023, 0).rstrip(b"\n") if known else b"error=1"
+    header.pack_into(message, 0, size, 1 << 31, tag, room, 1 << 31 | 1024, 0 if known else 1)
+    message[header.size : header.size + 1024] = answer.ljust(1024, b"\0")
+    return 0
 
 
 @contextlib.contextmanager

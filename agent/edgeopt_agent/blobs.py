@@ -132,9 +132,19 @@ class BlobStore:
             self._writing.discard(digest.sha256)
 
     def read(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The content from `offset` on, in pieces of 256 KiB."""
-        with self.path(digest).open("rb") as file:
-            file.seek(offset)
+        """The content from `offset` on, in pieces of 256 KiB; nothing past its end.
+
+        Raises:
+            NotFound: when it is not complete.
+            InvalidArgument: when `offset` is below 0.
+        """
+        path = self.path(digest)
+        if offset < 0:
+            raise InvalidArgument(
+                "INVALID_FIELD", f"read_offset is {offset}; expected 0 or more", field="read_offset"
+            )
+        with path.open("rb") as file:
+            file.seek(min(offset, digest.size_bytes))
             while data := file.read(_READ_BYTES):
                 yield data
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -16,11 +17,14 @@ import click
 
 from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import refuse_reason
+from edgeopt_agent.identity.cli import identity
+from edgeopt_agent.state_dir import default_state_dir, state_dir_option
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-_SERVICE_STATE = Path("/var/lib/edgeopt-agent")
+DEFAULT_PORT = 50551
+_CODE = ("torchscript", "delegates")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,20 +33,44 @@ def cli() -> None:
     """Execute models on this device and report what they cost."""
 
 
+def _kinds(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> frozenset[str]:
+    kinds = frozenset(kind for value in values for kind in value.replace(",", " ").split())
+    if unknown := kinds - set(_CODE):
+        raise click.BadParameter(f"{min(unknown)!r} is not one of {', '.join(_CODE)}", param=param)
+    return kinds
+
+
 @cli.command()
 @click.option(
     "--listen",
+    multiple=True,
     metavar="ADDRESS",
-    help="unix:PATH, or HOST:PORT together with --insecure; port 0 picks one. "
-    "Default: unix:agent.sock in the state directory.",
+    help="unix:PATH or HOST:PORT; port 0 picks one. May be given several times. TCP needs keys "
+    "(--enroll), or --insecure on loopback. Default: unix:agent.sock in the state directory.",
 )
 @click.option("--insecure", is_flag=True, help="Allow plain TCP, on a loopback address only.")
 @click.option(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where blobs and work in progress live. Default: /var/lib/edgeopt-agent for the service "
-    "(root), else the XDG state folder.",
+    "--enroll",
+    is_flag=True,
+    help="Wait for a host to enrol this agent, by the line that is printed, then serve it. "
+    f"Default address: 0.0.0.0:{DEFAULT_PORT}.",
 )
+@click.option("--replace", is_flag=True, help="With --enroll: let another host have this agent.")
+@click.option(
+    "--advertise",
+    metavar="HOST",
+    help="With --enroll: the name or IP address in the line. Default: this device's own.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="KIND",
+    envvar="EDGEOPT_AGENT_ALLOW",
+    callback=_kinds,
+    help="Execute models that are code: torchscript, delegates. May be given several times, or "
+    "several with commas.",
+)
+@state_dir_option
 @click.option(
     "--blob-quota",
     metavar="MB",
@@ -52,11 +80,15 @@ def cli() -> None:
 @click.option("--reflection", is_flag=True, help="Serve gRPC reflection, for grpcurl.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def serve(
-    listen: str | None,
-    state_dir: Path | None,
+    listen: tuple[str, ...],
+    state_dir: Path,
     blob_quota: int | None,
+    advertise: str | None,
+    allow: frozenset[str],
     *,
     insecure: bool,
+    enroll: bool,
+    replace: bool,
     reflection: bool,
     until_stdin_closes: bool,
 ) -> None:
@@ -67,10 +99,36 @@ def serve(
     from edgeopt_agent.server.serve import Options, run
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    folder = (state_dir or _default_state_dir()).expanduser().absolute()
-    address = ListenAddress.parse(listen or f"unix:{folder / 'agent.sock'}", insecure=insecure)
-    quota = blob_quota * 2**20 if blob_quota else _half_of_the_disk(folder)
-    run(Options(address, folder, quota, reflection, until_stdin_closes))
+    if enroll and insecure:
+        raise click.UsageError("--enroll and --insecure exclude each other")
+    if not enroll and (replace or advertise):
+        raise click.UsageError("--replace and --advertise belong to --enroll")
+    if advertise and not re.fullmatch(r"[0-9A-Za-z.:_-]+", advertise):
+        raise click.UsageError(f"--advertise {advertise!r} is no host name or IP address")
+    default = f"0.0.0.0:{DEFAULT_PORT}" if enroll else f"unix:{state_dir / 'agent.sock'}"
+    # Whether keys are usable, serving finds out.
+    has_keys = enroll or (state_dir / "identity.json").exists()
+    addresses = tuple(
+        ListenAddress.parse(text, insecure=insecure, has_keys=has_keys)
+        for text in listen or (default,)
+    )
+    quota = blob_quota * 2**20 if blob_quota else _half_of_the_disk(state_dir)
+    run(
+        Options(
+            addresses,
+            state_dir,
+            quota,
+            reflection,
+            until_stdin_closes,
+            enroll,
+            replace,
+            advertise,
+            allow,
+        )
+    )
+
+
+cli.add_command(identity)
 
 
 @cli.command()
@@ -79,7 +137,7 @@ def probe() -> None:
     from edgeopt_agent.facts import read_device
     from edgeopt_agent.probe import probe_runtimes
 
-    device = read_device(_default_state_dir())
+    device = read_device(default_state_dir())
     device.runtimes.extend(asyncio.run(probe_runtimes()))
     click.echo(json.dumps(_plain(device), indent=2, ensure_ascii=False))
 
@@ -105,13 +163,6 @@ def _item(field: Any, item: Any) -> Any:
     if field.enum_type is not None:
         return field.enum_type.values_by_number[item].name
     return item
-
-
-def _default_state_dir() -> Path:
-    if os.geteuid() == 0:
-        return _SERVICE_STATE
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "edgeopt-agent"
 
 
 def _half_of_the_disk(folder: Path) -> int:

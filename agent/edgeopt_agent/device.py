@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from google.protobuf import json_format
 
 from edgeopt.agent.v1 import device_pb2
-from edgeopt_agent import facts, probe
+from edgeopt_agent import confine, facts, probe
 
 
 class DeviceFacts:
@@ -21,7 +22,9 @@ class DeviceFacts:
     boot are the same, so that an agent that lives for one command does not probe again.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, allowed_code: Collection[str] = ()) -> None:
+        """Allowed code: kinds of models that are code and that may be executed here."""
+        self._allowed_code = sorted(allowed_code)
         self._state_dir = state_dir
         self._file = state_dir / "runtimes.json"
         self._probing = asyncio.Lock()
@@ -44,6 +47,8 @@ class DeviceFacts:
         # Some boards tell their facts only through a command, which may take seconds.
         device = await asyncio.to_thread(facts.read_device, self._state_dir)
         device.runtimes.extend(runtimes)
+        device.confinement.CopyFrom(await asyncio.to_thread(_confinement))
+        device.allowed_code.extend(self._allowed_code)
         self._last = device
         return device
 
@@ -77,6 +82,14 @@ class DeviceFacts:
         except OSError:
             # A full or read-only disk costs the next agent a probe, nothing else.
             part.unlink(missing_ok=True)
+
+
+def _confinement() -> device_pb2.Confinement:
+    try:
+        found = confine.found()
+    except confine.ConfinementError as error:
+        return device_pb2.Confinement(missing=[f"{name}: {error}" for name in confine.MECHANISMS])
+    return device_pb2.Confinement(mechanisms=found.mechanisms, missing=found.missing)
 
 
 def _fingerprint() -> str:

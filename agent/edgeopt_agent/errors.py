@@ -5,6 +5,9 @@
     ├── NotFound             no such benchmark or blob
     ├── FailedPrecondition   not in this state: a missing blob, a wrong write offset
     ├── ResourceExhausted    no room: disk, quota, queue
+    ├── Unauthenticated      a wrong enrolment token
+    ├── PermissionDenied     a client that may not do this
+    ├── DeadlineExceeded     a client that stalls
     ├── StorageError         the state directory: full, read-only, from a newer agent
     └── WorkerError          a launch that gave no result
 
@@ -40,6 +43,18 @@ class FailedPrecondition(AgentError):
 
 
 class ResourceExhausted(AgentError):
+    pass
+
+
+class Unauthenticated(AgentError):
+    pass
+
+
+class PermissionDenied(AgentError):
+    pass
+
+
+class DeadlineExceeded(AgentError):
     pass
 
 

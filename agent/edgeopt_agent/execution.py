@@ -24,6 +24,7 @@ class Execution:
     Args:
         benchmark: what to run, with the thread count decided.
         folder: scratch, for this alone; `remove` takes it away.
+        state_dir: the agent's, which no model may read.
         blobs: where models, inputs and outputs are.
         allowed_code: kinds of code that models may be.
         tell: given what is worth knowing now and never again: progress.
@@ -34,6 +35,7 @@ class Execution:
         self,
         benchmark: benchmark_pb2.Benchmark,
         folder: Path,
+        state_dir: Path,
         blobs: BlobStore,
         allowed_code: frozenset[str],
         tell: Callable[[Response], None],
@@ -41,6 +43,7 @@ class Execution:
     ) -> None:
         self._benchmark = benchmark
         self._folder = folder
+        self._state_dir = state_dir
         self._blobs = blobs
         self._allowed_code = allowed_code
         self._tell = tell
@@ -86,6 +89,7 @@ class Execution:
                     on_event,
                     *flags,
                     allowed_code=self._allowed_code,
+                    state_dir=self._state_dir,
                 ),
                 max(0.0, self._left_s),
             )

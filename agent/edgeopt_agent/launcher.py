@@ -6,27 +6,40 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 from google.protobuf.message import DecodeError
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
+from edgeopt_agent import confine
+from edgeopt_agent.confine import Confinement
+from edgeopt_agent.environment import child_environment
 from edgeopt_agent.errors import WorkerError
-from edgeopt_agent.worker.events import read_events
+from edgeopt_agent.facts import memory
+from edgeopt_agent.scratch import new_scratch, take_outputs
+from edgeopt_agent.worker.events import Oversized, read_events
 
 OnEvent = Callable[[agent_pb2.WatchBenchmarkResponse], None]
 
-# A runtime's last words; more than this is not read by anybody.
-_STDERR_BYTES = 64 * 1024
+# A runtime's last words; more than this is not kept.
+_KEPT_STDERR_BYTES = 64 * 1024
+# What a runtime may print in one launch before it counts as a flood.
+_MAX_STDERR_BYTES = 256 * 2**20
 _PIPE_BYTES = 2**20
 # How long what a dead worker has written may take to be read. Not longer, because a process that
 # left the worker's group may hold the other ends for ever.
 _DRAIN_S = 2.0
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE}
+# What C++ says on its way to SIGABRT when an allocation fails.
+_NO_MEMORY = "std::bad_alloc"
+_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
+_MAX_MESSAGE = 2000
+_PHASES = benchmark_pb2.Progress.Phase.values()
 
 
 async def run_worker(
@@ -35,11 +48,27 @@ async def run_worker(
     launch: int,
     on_event: OnEvent,
     *flags: str,
-    allowed_code: frozenset[str] = frozenset(),
+    allowed_code: Collection[str] = (),
+    state_dir: Path | None = None,
+    mechanisms: Collection[str] = confine.MECHANISMS,
+    memory_bytes: int | None = None,
 ) -> None:
-    """Runs one launch in a fresh process and hands on what it reports, as it comes.
+    """Runs one launch in a fresh, confined process and hands on what it reports, as it comes.
 
-    Cancelling this coroutine kills the worker's process group.
+    The worker may read `folder` and change a folder below it that is new and is gone afterwards;
+    `outputs.npz`, if it is asked for, is moved to `folder`. Cancelling this coroutine kills the
+    worker and all that it started.
+
+    Args:
+        benchmark: the task, for its first subject.
+        folder: the job's folder, with the model's files.
+        launch: the number that its events get.
+        on_event: called with every event.
+        flags: --profile or --outputs.
+        allowed_code: kinds of models that are code and may run: "torchscript", "delegates".
+        state_dir: the agent's, which no model may read; two folders above `folder` if left out.
+        mechanisms: of those that work here, which to use; tests leave some out.
+        memory_bytes: what the worker may allocate; what the device has if left out.
 
     Raises:
         WorkerError: when the launch gave no result; the reason says why.
@@ -47,21 +76,46 @@ async def run_worker(
     oom_kills = _oom_kills()
     task = folder / "benchmark"
     task.write_bytes(benchmark.SerializeToString())
+    with new_scratch(folder) as scratch:
+        confinement = await asyncio.to_thread(
+            _confinement, benchmark, folder, scratch, state_dir, mechanisms, memory_bytes,
+            allowed_code,
+        )  # fmt: skip
+        await _run(task, confinement, scratch, launch, on_event, flags, allowed_code, oom_kills)
+        if "--outputs" in flags:
+            take_outputs(scratch / "outputs.npz", folder / "outputs.npz")
+
+
+async def _run(
+    task: Path,
+    confinement: Confinement,
+    scratch: Path,
+    launch: int,
+    on_event: OnEvent,
+    flags: Sequence[str],
+    allowed_code: Collection[str],
+    oom_kills: int,
+) -> None:
+    wrapped = "bubblewrap" in confinement.mechanisms
     with _pipe() as (events, events_end), _pipe() as (errors, errors_end):
         with task.open("rb") as stdin, events_end, errors_end:
+            command = _command(task.parent, confinement, events_end.fileno(), launch, flags)
+            command += [f"--allow={kind}" for kind in sorted(allowed_code)]
+            if wrapped:
+                command = confine.bubblewrap.wrap(command, confinement, task.parent)
             # No pipe is asyncio's own: Process.wait would wait for their ends, too.
             process = await asyncio.create_subprocess_exec(
-                *_command(folder, events_end.fileno(), launch, flags),
+                *command,
                 stdin=stdin,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=errors_end,
                 pass_fds=[events_end.fileno()],
                 start_new_session=True,
-                cwd=folder,
-                env=child_environment(),
+                cwd=scratch,
+                env=_environment(scratch),
             )
-        reading = asyncio.create_task(_hand_on(events, on_event, process))
-        last_words = asyncio.create_task(_tail(errors))
+        reading = asyncio.create_task(_hand_on(events, launch, on_event, process))
+        last_words = asyncio.create_task(_tail(errors, process))
         try:
             code = await process.wait()
             await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
@@ -69,10 +123,20 @@ async def run_worker(
             _kill_group(process)
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(process.wait(), _DRAIN_S)
+            # Whoever has them open still lives: with bubblewrap, death comes from parent to child.
+            await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
             reading.cancel()
             last_words.cancel()
             await asyncio.wait([reading, last_words])
-    words = last_words.result() if not last_words.cancelled() else ""
+    if wrapped:
+        code = confine.bubblewrap.exit_code(code)
+    words, flooded = last_words.result()
+    if flooded:
+        raise WorkerError(
+            "WORKER_FAILED",
+            f"the worker printed more than {_MAX_STDERR_BYTES >> 20} MiB and was ended; a runtime "
+            f"that logs this much cannot be measured{_quoted_words(words)}",
+        )
     reported = False if reading.cancelled() else reading.result()
     if code != 0:
         raise _death(code, words, oom_killed=_oom_kills() > oom_kills)
@@ -82,26 +146,62 @@ async def run_worker(
         )
 
 
-def child_environment() -> dict[str, str]:
-    """For every Python process the agent starts: nothing is imported from where it stands."""
-    return {
-        **os.environ,
-        "ORT_DISABLE_TELEMETRY": "1",
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+def _confinement(
+    benchmark: benchmark_pb2.Benchmark,
+    folder: Path,
+    scratch: Path,
+    state_dir: Path | None,
+    mechanisms: Collection[str],
+    memory_bytes: int | None,
+    allowed_code: Collection[str],
+) -> Confinement:
+    """What this launch is confined by.
+
+    Raises:
+        WorkerError: CONFINEMENT_FAILED when that could not be found out.
+    """
+    try:
+        found = confine.found()
+    except confine.ConfinementError as error:
+        raise WorkerError("CONFINEMENT_FAILED", str(error)) from error
+    read = [Path(path) for path in found.read]
+    if "delegates" in allowed_code:
+        libraries = [Path(provider.name) for provider in benchmark.subjects[0].providers]
+        read += [library.parent for library in libraries if library.is_file()]
+    private = [state_dir or folder.parents[1], Path("~/.ssh").expanduser()]
+    readable = [str(path) for path in confine.without(read, private)]
+    room = memory.read(Path("/"))
+    if memory_bytes is None:
+        memory_bytes = room.limit_bytes or room.total_bytes
+    return Confinement(
+        mechanisms=tuple(name for name in found.mechanisms if name in mechanisms),
+        read=(*readable, str(folder)),
+        scratch=str(scratch),
+        memory_bytes=memory_bytes,
+        threads_now=confine.threads_of_this_user(),
+    )
 
 
-def _command(folder: Path, events: int, launch: int, flags: Sequence[str]) -> list[str]:
+def _environment(scratch: Path) -> dict[str, str]:
+    folders = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(scratch))
+    return {**child_environment(), **folders}
+
+
+def _command(
+    folder: Path, confinement: Confinement, events: int, launch: int, flags: Sequence[str]
+) -> list[str]:
     worker = [sys.executable, "-m", "edgeopt_agent.worker", str(folder)]
+    worker += ["--confinement", str(confinement)]
     return [*worker, "--events", str(events), "--launch", str(launch), *flags]
 
 
-async def _hand_on(pipe: IO[bytes], on_event: OnEvent, process: asyncio.subprocess.Process) -> bool:
+async def _hand_on(
+    pipe: IO[bytes], launch: int, on_event: OnEvent, process: asyncio.subprocess.Process
+) -> bool:
     """Hands on the worker's events; whether a result or a profile was among them.
 
     Raises:
-        WorkerError: with the failure that the worker told, or when it told nonsense.
+        WorkerError: with the failure that the worker told, or when it told nonsense or too much.
     """
     reported = False
     try:
@@ -109,15 +209,29 @@ async def _hand_on(pipe: IO[bytes], on_event: OnEvent, process: asyncio.subproce
             async for response in read_events(reader):
                 kind = response.event.WhichOneof("event")
                 if kind == "benchmark":
-                    failure = response.event.benchmark.failure
-                    raise WorkerError(failure.reason, failure.message, **dict(failure.metadata))
+                    # The last that a worker has to say, whatever it goes on to do.
+                    _kill_group(process)
+                    raise _told(response.event.benchmark.failure)
                 reported |= kind in {"result", "profile", "outputs"}
+                # What the agent knows better, whatever a worker says.
+                response.event.launch = launch
+                response.event.ClearField("sequence")
+                if response.event.progress.phase not in _PHASES:
+                    response.event.progress.ClearField("phase")
+                if kind == "outputs":
+                    response.event.outputs.ClearField("file")
                 on_event(response)
-    except DecodeError as error:
+    except (DecodeError, Oversized) as error:
         _kill_group(process)
-        message = f"the worker reported what is no event: {error}"
-        raise WorkerError("WORKER_FAILED", message) from error
+        what = "what is no event: " if isinstance(error, DecodeError) else ""
+        raise WorkerError("WORKER_FAILED", f"the worker reported {what}{error}") from error
     return reported
+
+
+def _told(failure: benchmark_pb2.Failure) -> WorkerError:
+    """The failure that a worker reports, as far as it is one."""
+    reason = failure.reason if _REASON.fullmatch(failure.reason) else "WORKER_FAILED"
+    return WorkerError(reason, failure.message[:_MAX_MESSAGE])
 
 
 @contextlib.contextmanager
@@ -146,14 +260,19 @@ async def _reading(pipe: IO[bytes]) -> AsyncIterator[asyncio.StreamReader]:
         transport.close()
 
 
-async def _tail(pipe: IO[bytes]) -> str:
-    """The last of what comes, also when this is cancelled before the end."""
+async def _tail(pipe: IO[bytes], process: asyncio.subprocess.Process) -> tuple[str, bool]:
+    """The last of what comes, also when this is cancelled before the end; whether it was a flood."""
     kept = b""
+    total = 0
     with contextlib.suppress(asyncio.CancelledError):
         async with _reading(pipe) as reader:
-            while data := await reader.read(_STDERR_BYTES):
-                kept = (kept + data)[-_STDERR_BYTES:]
-    return kept.decode(errors="replace")
+            while data := await reader.read(_PIPE_BYTES):
+                kept = (kept + data)[-_KEPT_STDERR_BYTES:]
+                total += len(data)
+                if total > _MAX_STDERR_BYTES:
+                    _kill_group(process)
+                    break
+    return kept.decode(errors="replace"), total > _MAX_STDERR_BYTES
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:
@@ -175,6 +294,13 @@ def _death(code: int, words: str, *, oom_killed: bool) -> WorkerError:
         return WorkerError(
             "OUT_OF_MEMORY",
             "the kernel killed the worker (SIGKILL) because memory ran out; "
+            "use a smaller model, shape or batch",
+            signal=name,
+        )
+    if number == signal.SIGABRT and _NO_MEMORY in words:
+        return WorkerError(
+            "OUT_OF_MEMORY",
+            "the runtime could not get the memory this model asks for; "
             "use a smaller model, shape or batch",
             signal=name,
         )

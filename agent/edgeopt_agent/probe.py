@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent import runtimes
-from edgeopt_agent.launcher import child_environment
+from edgeopt_agent.environment import child_environment
 
 _TIMEOUT_S = 60.0
 # Two imports at a time: more would fight over the disk of a small board.

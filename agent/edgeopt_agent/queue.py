@@ -42,7 +42,7 @@ class BenchmarkQueue:
     Two at once would disturb each other: that is why there is a queue.
 
     Args:
-        folder: where scratch folders are made.
+        folder: the state directory; scratch folders are made in it.
         journal: an open one.
         blobs: what models and inputs are.
         default_threads: how many a benchmark gets that asks for none.
@@ -61,6 +61,7 @@ class BenchmarkQueue:
         *,
         eager: bool = True,
     ) -> None:
+        self._folder = folder
         self._scratch = folder / "scratch"
         self._journal = journal
         self._blobs = blobs
@@ -324,6 +325,7 @@ class BenchmarkQueue:
         execution = Execution(
             task,
             self._scratch / job.name.rpartition("/")[2],
+            self._folder,
             self._blobs,
             self._allowed_code,
             job.tell,

@@ -20,7 +20,7 @@ def read_text(path: Path) -> str:
     """The file's text without surrounding blanks and NULs; "" where it cannot be read."""
     try:
         return _text(path)
-    except OSError:
+    except (OSError, ValueError):  # a NUL in a path that another file tells
         return ""
 
 
@@ -29,11 +29,12 @@ def _text(path: Path) -> str:
 
 
 def read_int(path: Path) -> int | None:
-    """The file's number; None where there is none."""
+    """The file's number; None where there is none, or one of more than 64 bits."""
     try:
-        return int(read_text(path))
+        number = int(read_text(path))
     except ValueError:
         return None
+    return number if -(2**63) <= number < 2**64 else None
 
 
 class KeptFile:

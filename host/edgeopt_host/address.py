@@ -12,15 +12,18 @@ DEFAULT_PORT = 50551
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^][]*)\]|(?P<host>[^][:/\s]+))(?::(?P<port>[0-9]{1,5}))?")
 _LOOPBACK = IPv4Network("127.0.0.0/8")
+# Before a colon, gRPC takes these for something else than a machine's name.
+_SCHEMES = {"unix", "unix-abstract", "dns", "ipv4", "ipv6", "vsock", "xds"}
 # sockaddr_un holds 108 bytes, one of them the closing zero.
 _SOCKET_PATH_BYTES = 107
 
 
-def parse_address(text: str) -> str:
+def parse_address(text: str, *, enrolled: bool = False) -> str:
     """Reads HOST, HOST:PORT or unix:PATH, and returns "HOST:PORT" or "unix:/absolute/path".
 
     Raises:
-        UsageError: when it is malformed, or names another machine: there is no encryption yet.
+        UsageError: when it is malformed, or names another machine though the device is not
+            `enrolled`: there is no encryption then.
     """
     if text.startswith("unix:"):
         return _parse_socket(text)
@@ -30,6 +33,8 @@ def parse_address(text: str) -> str:
             f"{text!r} is no address: use HOST, HOST:PORT or unix:PATH, IPv6 in brackets like "
             f"[::1]:{DEFAULT_PORT}"
         )
+    if match["host"] and match["host"].lower() in _SCHEMES:
+        raise UsageError(f"{text!r} begins like a gRPC target: give the machine's full name or IP")
     port = int(match["port"] or DEFAULT_PORT)
     if not 1 <= port <= 65535:  # noqa: PLR2004 - TCP's range
         raise UsageError(f"{text!r} has the port {port}: use 1 to 65535")
@@ -38,11 +43,11 @@ def parse_address(text: str) -> str:
     else:
         host = match["host"].lower()
         loopback = host == "localhost" or _is_loopback4(host)
-    if not loopback:
+    if not loopback and not enrolled:
         raise UsageError(
             f"{match['six'] or host} is not this machine, and plain text is never sent off "
-            f"loopback: open a tunnel with `ssh -N -L /path/agent.sock:/path/on/device/agent.sock "
-            f"user@board` and use the address unix:/path/agent.sock"
+            f"loopback: enrol the device, with `edgeopt-host device add NAME --ssh USER@HOST`, or "
+            f"`edgeopt-agent serve --enroll` there and `edgeopt-host device enroll` here"
         )
     return f"{host}:{port}"
 

@@ -14,6 +14,7 @@ from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer
 from edgeopt_host.plan import Execution, Inputs, Plan
 from edgeopt_host.push import Request, push
+from edgeopt_host.resume import Resumed, resume
 from edgeopt_host.run import Run
 from edgeopt_host.store import RunStore
 
@@ -39,6 +40,7 @@ class Bench:
         energy: bool = False,
         outputs: FilePath | None = None,
         labels: Mapping[str, str] | None = None,
+        wait: bool = False,
         observer: Observer | None = None,
     ) -> list[Run]:
         """Uploads models to devices, runs them there, stores and returns what it cost.
@@ -54,6 +56,7 @@ class Bench:
             energy: ask for energy per inference.
             outputs: a file (.npz) for the outputs of one inference.
             labels: kept with the run, to find it again.
+            wait: for a device that somebody else has reserved.
             observer: told what happens meanwhile.
 
         Returns:
@@ -75,6 +78,7 @@ class Bench:
             outputs=Path(outputs) if outputs is not None else None,
             labels=dict(labels or {}),
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            wait=wait,
         )
         watcher = observer or Observer()
         if request.inputs.file is not None:
@@ -84,7 +88,29 @@ class Bench:
             if file.note is not None:
                 watcher.notice(file.note)
         with RunStore.open() as store:
-            return push(files, chosen or [self.inventory.get("local")], request, watcher, store.add)
+            return push(files, chosen or [self.inventory.get("local")], request, watcher, store)
+
+    def resume(
+        self,
+        devices: Sequence[str] = (),
+        *,
+        wait: bool = False,
+        observer: Observer | None = None,
+    ) -> Resumed:
+        """Fetches and stores what devices finished for pushes that were killed or cut off.
+
+        Args:
+            devices: names of those to ask; by default all that owe something.
+            wait: also for what still waits or runs there.
+            observer: told what happens meanwhile, and what is not fetched and why.
+
+        Raises:
+            UsageError: for an unknown device.
+        """
+        if isinstance(devices, str):
+            raise UsageError('devices is a list of names: devices=["pi4"]')
+        with RunStore.open() as store:
+            return resume(self.inventory, devices, store, observer or Observer(), wait_for_end=wait)
 
     def runs(
         self,

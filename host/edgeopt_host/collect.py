@@ -21,7 +21,6 @@ from edgeopt_host.run import (
     Operator,
     Reading,
     Run,
-    State,
     Temperature,
     Tensor,
     Warning,  # noqa: A004 - the document's name for it
@@ -36,6 +35,10 @@ _ENDED_BADLY = {
     benchmark_pb2.Benchmark.STATE_FAILED,
     benchmark_pb2.Benchmark.STATE_CANCELLED,
 }
+_INTERRUPTED = Warning(
+    "INTERRUPTED",
+    "the agent or its device restarted in the middle; these figures are from the second attempt",
+)
 
 
 @dataclass
@@ -53,43 +56,76 @@ class Collected:
 def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
     """Sorts events; a launch counts once its result and samples have come.
 
-    Events of kinds that a newer agent has are left out.
+    Of a benchmark that was interrupted and run again, the last attempt counts. Events of kinds that
+    a newer agent has are left out.
     """
     collected = Collected()
     blocks: defaultdict[int, list[Block]] = defaultdict(list)
     readings: defaultdict[int, list[Reading]] = defaultdict(list)
+    attempt, running = 1, False
     for event in events:
         kind = event.WhichOneof("event")
-        if kind == "samples":
-            blocks[event.launch].extend(
-                Block(block.start_time_ns, np.array(block.latency_ns, np.int64))
-                for block in event.samples.blocks
-                if block.latency_ns
-            )
-        elif kind == "state":
-            readings[event.launch].extend(map(_reading, event.state.readings))
-        elif kind == "result" and blocks[event.launch]:
-            collected.launches.append(
-                _launch(event.result, blocks[event.launch], readings[event.launch])
-            )
-        elif kind == "execution" and collected.execution is None:
-            collected.execution = event.execution
-        elif kind == "profile":
-            collected.profile = event.profile
-        elif kind == "outputs":
-            _outputs(event.outputs, collected)
-        elif kind == "warning":
-            _add_once(collected.warnings, Warning(event.warning.code, event.warning.message))
-        elif kind == "benchmark" and event.benchmark.state in _ENDED_BADLY:
-            failure = event.benchmark.failure
-            collected.failure = Failure(
-                failure.reason or "DEVICE", failure.message or "the agent gave no reason"
-            )
+        if kind == "benchmark":
+            queued = event.benchmark.state == benchmark_pb2.Benchmark.STATE_QUEUED
+            if event.benchmark.attempt > attempt or (queued and running):
+                collected = Collected(warnings=[_INTERRUPTED])
+                blocks.clear()
+                readings.clear()
+            attempt = max(attempt, event.benchmark.attempt)
+            running = event.benchmark.state == benchmark_pb2.Benchmark.STATE_RUNNING
+            if event.benchmark.state in _ENDED_BADLY:
+                failure = event.benchmark.failure
+                collected.failure = Failure(
+                    failure.reason or "DEVICE", failure.message or "the agent gave no reason"
+                )
+        else:
+            _sort(event, kind, collected, blocks, readings)
     return collected
 
 
-def fill(run: Run, collected: Collected, facts: device_pb2.Device) -> None:
-    """Completes a run by what was collected on a device of these facts."""
+def _sort(
+    event: benchmark_pb2.BenchmarkEvent,
+    kind: str | None,
+    collected: Collected,
+    blocks: defaultdict[int, list[Block]],
+    readings: defaultdict[int, list[Reading]],
+) -> None:
+    if kind == "samples":
+        blocks[event.launch].extend(
+            Block(block.start_time_ns, np.array(block.latency_ns, np.int64))
+            for block in event.samples.blocks
+            if block.latency_ns
+        )
+    elif kind == "state":
+        readings[event.launch].extend(map(_reading, event.state.readings))
+    elif kind == "result" and blocks[event.launch]:
+        collected.launches.append(
+            _launch(event.result, blocks[event.launch], readings[event.launch])
+        )
+    elif kind == "execution" and collected.execution is None:
+        collected.execution = event.execution
+    elif kind == "profile":
+        collected.profile = event.profile
+    elif kind == "outputs":
+        _outputs(event.outputs, collected)
+    elif kind == "warning":
+        _add_once(collected.warnings, Warning(event.warning.code, event.warning.message))
+
+
+def describe(run: Run, facts: device_pb2.Device) -> None:
+    """Puts into a run what there is to know of its device before it begins."""
+    run.device = device(run.device.name, facts)
+    run.channels = {
+        channel.name: _enums.name(_Quantity, channel.quantity, "QUANTITY_")
+        for sensor in facts.sensors
+        for channel in sensor.channels
+    }
+    governors = [cluster.governor for cluster in facts.cpu.clusters if cluster.governor]
+    run.state.governor = governors[0] if governors else None
+
+
+def fill(run: Run, collected: Collected) -> None:
+    """Completes a run, whose device has been described, by what was collected there."""
     run.launches = collected.launches
     run.error = collected.failure
     if run.error is None and not run.launches:
@@ -97,11 +133,6 @@ def fill(run: Run, collected: Collected, facts: device_pb2.Device) -> None:
             "the benchmark ended without an error and without any figures; update edgeopt there"
         )
         run.error = Failure("NO_RESULT", message)
-    run.channels = {
-        channel.name: _enums.name(_Quantity, channel.quantity, "QUANTITY_")
-        for sensor in facts.sensors
-        for channel in sensor.channels
-    }
     if collected.execution is not None:
         _fill_execution(run, collected.execution)
     if collected.profile is not None:
@@ -112,7 +143,7 @@ def fill(run: Run, collected: Collected, facts: device_pb2.Device) -> None:
         if reason := collected.profile.unavailable_reason:
             run.profile = None
             collected.warnings.append(Warning("NO_PROFILE", f"no time per operator: {reason}"))
-    run.state = _state(run, facts)
+    _fill_state(run)
     if run.launches:
         _fill_figures(run)
         collected.warnings.extend(findings.warnings(run))
@@ -176,9 +207,8 @@ def _most(values: Iterable[int | None]) -> int | None:
     return max((value for value in values if value is not None), default=None)
 
 
-def _state(run: Run, facts: device_pb2.Device) -> State:
-    governors = [cluster.governor for cluster in facts.cpu.clusters if cluster.governor]
-    state = State(governor=governors[0] if governors else None)
+def _fill_state(run: Run) -> None:
+    state = run.state
     readings = [reading for launch in run.launches for reading in launch.readings]
     by_quantity: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
     for reading in readings:
@@ -196,7 +226,6 @@ def _state(run: Run, facts: device_pb2.Device) -> State:
             for name in sorted(names)
         }
     state.throttled = _throttled(run)
-    return state
 
 
 def _throttled(run: Run) -> bool | None:

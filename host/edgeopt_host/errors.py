@@ -5,13 +5,16 @@
     ├── ModelFileError       a file that is no model
     ├── StoreError           the results' database
     ├── DeviceError          what an agent answered, or that none did
-    │   └── Unreachable      no agent answers at this address
+    │   ├── Unreachable      no agent answers at this address
+    │   └── Untrusted        something answers, but the two do not trust each other
     └── Cancelled            stopped by the user; exit code 130
 
 Messages are one sentence: what was seen, what was expected, what to do. Only the CLI exits.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class EdgeoptError(Exception):
@@ -43,9 +46,23 @@ class StoreError(EdgeoptError):
 class DeviceError(EdgeoptError):
     reason = "DEVICE"
 
+    def __init__(
+        self,
+        message: str,
+        reason: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, reason)
+        # What the agent said besides, in google.rpc.ErrorInfo.
+        self.metadata = dict(metadata or {})
+
 
 class Unreachable(DeviceError):
     reason = "UNREACHABLE"
+
+
+class Untrusted(DeviceError):
+    reason = "DEVICE_UNTRUSTED"
 
 
 class Cancelled(EdgeoptError):

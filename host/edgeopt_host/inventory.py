@@ -5,6 +5,12 @@
     address = "unix:/run/user/1000/pi4.sock"
     tags = ["pi", "lab"]
 
+    [devices.nano]
+    address = "192.168.1.40:50551"
+    tags = []
+    identity = "q2x4hgd7awm5tzke"   # what the device's certificate must say
+    ssh = "me@nano.local"           # how it was installed
+
 Comments and order survive what `edgeopt-host device` changes.
 """
 
@@ -29,16 +35,28 @@ from edgeopt_host.paths import config_dir
 LOCAL = "local"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_IDENTITY = re.compile(r"[a-z2-7]{16}")
+_SSH = re.compile(r"[^-\s\x00-\x1f][^\s\x00-\x1f]{0,254}")
 _HEADER = "The devices of your bench. `edgeopt-host device` keeps your comments and order."
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device by name; `address` is "HOST:PORT" or "unix:PATH", and empty for `local` alone."""
+    """A device by name.
+
+    Attributes:
+        address: "HOST:PORT" or "unix:PATH", and empty for `local` alone.
+        identity: the device id in its certificate; None where it is not enrolled.
+        ssh: USER@HOST[:PORT], where it was installed over SSH.
+        next_identity: the id that it is about to get, or has got without a word.
+    """
 
     name: str
     address: str
     tags: tuple[str, ...] = ()
+    identity: str | None = None
+    ssh: str | None = None
+    next_identity: str | None = None
 
 
 class Inventory:
@@ -98,23 +116,51 @@ class Inventory:
             wanted |= tagged
         return [d for d in self.devices if d.name in wanted]
 
-    def add(self, name: str, address: str, tags: Iterable[str] = ()) -> Device:
+    def add(
+        self,
+        name: str,
+        address: str,
+        tags: Iterable[str] = (),
+        *,
+        identity: str | None = None,
+        ssh: str | None = None,
+    ) -> Device:
         """Adds a device at the end.
 
         Raises:
             UsageError: when the name is taken or malformed, or the address is refused.
         """
-        device = self.check(name, address, tags)
+        device = self.check(name, address, tags, identity=identity, ssh=ssh)
 
         def change(table: Any) -> None:
             inline = isinstance(table, InlineTable)  # it can hold no other kind
             entry = tomlkit.inline_table() if inline else tomlkit.table()
             entry["address"] = device.address
             entry["tags"] = list(device.tags)
+            for key in _OPTIONAL:
+                if (value := getattr(device, key)) is not None:
+                    entry[key] = value
             table[name] = entry
 
         self._change(change, absent=name)
         return device
+
+    def change(self, name: str, **fields: str | None) -> Device:
+        """Sets `address`, `identity`, `ssh` or `next_identity`; None takes one out.
+
+        Raises:
+            UsageError: when there is no such device, it is `local`, or a value is malformed.
+        """
+
+        def change(table: Any) -> None:
+            for key, value in fields.items():
+                if value is None:
+                    table[name].pop(key, None)
+                else:
+                    table[name][key] = value
+
+        self._change(change, present=name)
+        return self.get(name)
 
     def remove(self, name: str) -> None:
         """Removes a device.
@@ -147,13 +193,27 @@ class Inventory:
         self._change(change, present=name)
         return self.get(name)
 
-    def check(self, name: str, address: str, tags: Iterable[str] = ()) -> Device:
+    def check(
+        self,
+        name: str,
+        address: str,
+        tags: Iterable[str] = (),
+        *,
+        identity: str | None = None,
+        ssh: str | None = None,
+    ) -> Device:
         """What `add` would add.
 
         Raises:
             UsageError: as `add` does.
         """
-        device = Device(check_name(name), parse_address(address), _check_tags(tags))
+        device = Device(
+            check_name(name),
+            parse_address(address, enrolled=identity is not None),
+            _check_tags(tags),
+            None if identity is None else _check_identity(identity),
+            None if ssh is None else _check_ssh(ssh),
+        )
         self._check_absent(name)
         return device
 
@@ -248,23 +308,55 @@ def _device(name: str, entry: Any, path: Path) -> Device:
     if not isinstance(entry, dict):
         raise UsageError(f"{where}: write a table, [devices.{name}], with an address")
     address, tags = entry.get("address"), entry.get("tags", [])
-    if unknown := entry.keys() - {"address", "tags"}:
-        raise UsageError(f"{where}, key {min(unknown)!r}: known are 'address' and 'tags'")
+    if unknown := entry.keys() - {"address", "tags", *_OPTIONAL}:
+        known = ", ".join(repr(key) for key in ("address", "tags", *_OPTIONAL))
+        raise UsageError(f"{where}, key {min(unknown)!r}: known are {known}")
     if not isinstance(address, str):
         raise UsageError(f"{where}, key 'address': write a text like \"127.0.0.1:{DEFAULT_PORT}\"")
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise UsageError(f"{where}, key 'tags': write a list of texts")
+    for name_of_text in _OPTIONAL:
+        if not isinstance(entry.get(name_of_text, ""), str):
+            raise UsageError(f"{where}, key {name_of_text!r}: write a text")
     if name == LOCAL:
         raise UsageError(f"{where}: {LOCAL!r} is built in, take another name")
+    return _checked(name, entry, where)
+
+
+def _checked(name: str, entry: dict[str, Any], where: str) -> Device:
     key = ""
+    optional: dict[str, str | None] = {}
     try:
         check_name(name)
-        key = ", key 'address'"
-        address = parse_address(address)
-        key = ", key 'tags'"
-        return Device(name, address, _check_tags(tags))
+        for key, check in _OPTIONAL.items():
+            optional[key] = check(entry[key]) if key in entry else None
+        key = "address"
+        address = parse_address(entry["address"], enrolled=optional["identity"] is not None)
+        key = "tags"
+        return Device(name, address, _check_tags(entry.get("tags", [])), **optional)
     except UsageError as error:
+        key = f", key {key!r}" if key else ""
         raise UsageError(f"{where}{key}: {error.message}") from error
+
+
+def _check_identity(text: str) -> str:
+    if not _IDENTITY.fullmatch(text):
+        raise UsageError(f"{text!r} is no device id: it has 16 of a-z and 2-7, as enrolling set it")
+    return text
+
+
+def _check_ssh(text: str) -> str:
+    # The ssh command must never take it for an option.
+    if not _SSH.fullmatch(text):
+        raise UsageError(f"{text!r} is no SSH destination: write USER@HOST or HOST")
+    return text
+
+
+_OPTIONAL: dict[str, Callable[[str], str]] = {
+    "identity": _check_identity,
+    "ssh": _check_ssh,
+    "next_identity": _check_identity,
+}
 
 
 def _why(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from edgeopt_host.errors import ModelFileError, UsageError
 FORMATS = ("tflite", "onnx", "ptl")
 
 _READ_BYTES = 1024 * 1024
+# What zipfile raises for archives that are damaged, or of a kind that it does not know.
+_DAMAGED_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, struct.error)
 _SUFFIXES = {".tflite": "tflite", ".onnx": "onnx", ".ptl": "ptl", ".pt": "ptl", ".jit": "ptl"}
 
 
@@ -112,7 +115,7 @@ def _check_pytorch(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {PurePosixPath(name).name for name in archive.namelist()}
-    except zipfile.BadZipFile as error:
+    except _DAMAGED_ZIP as error:
         raise ModelFileError(f"{path} is a damaged or truncated PyTorch file: {error}") from error
     if "bytecode.pkl" in names or {"constants.pkl", "data.pkl"} <= names:
         return
@@ -130,7 +133,8 @@ def _onnx_companions(path: Path) -> tuple[tuple[str, Path, Digest], ...]:
     from onnx.external_data_helper import _get_all_tensors, uses_external_data
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        # Whatever its name: by default, "m.json" would have to be JSON.
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except DecodeError as error:
         raise _no_onnx(path) from error
     if not model.ir_version or not model.graph.node:
@@ -158,7 +162,7 @@ def _no_onnx(path: Path) -> ModelFileError:
 
 def _companion(path: Path, location: str) -> tuple[str, Path, Digest]:
     relative = PurePosixPath(location)
-    if relative.is_absolute() or ".." in relative.parts:
+    if relative.is_absolute() or ".." in relative.parts or "\0" in location:
         raise ModelFileError(
             f"{path} refers to external data at {location!r}, outside its own folder; save it with the "
             "data beside the model"

@@ -2,54 +2,108 @@
 
 from __future__ import annotations
 
+import io
+import lzma
+import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from edgeopt_host.errors import EdgeoptError, UsageError
 
-# What zipfile and numpy raise for damaged, encrypted and exotically compressed archives.
+# What zipfile and numpy raise for damaged, encrypted and exotically compressed archives; bz2 raises
+# OSError besides. Headers are Python literals, with what Python says of nested and endless ones.
 _UNREADABLE = (
     ValueError,
+    TypeError,
+    LookupError,
     EOFError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    NotImplementedError,
+    tokenize.TokenError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
-    NotImplementedError,
-    RuntimeError,
+    lzma.LZMAError,
 )
+_ARRAY_MAGIC = b"\x93NUMPY"
+# The longest that numpy takes, and what stands before it.
+_MAX_HEADER_BYTES = 10_000 + 12
+_READ_BYTES = 2**20
+_MOST_BYTES = 2**63 - 1
 
 
 def check(path: Path) -> None:
     """Reads an archive once, so that a bad one is refused before anything is sent.
+
+    No array is held in memory: an archive may claim, and unpack to, far more than there is.
 
     Raises:
         UsageError: when the file cannot be read.
         EdgeoptError: when it is no .npz, or holds pickled objects, which are code.
     """
     try:
-        # numpy leaves a file that it opened, and found to be damaged, open.
         with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise EdgeoptError(
-                    f"{path} is no readable .npz archive: it holds a single array (.npy); save it with "
-                    "numpy.savez",
-                    "DATA_INVALID",
-                )
-            with loaded as archive:
-                for name in archive.files:
-                    _ = archive[name]
+            try:
+                _check_archive(file, path)
+            except OSError as error:
+                if error.errno is not None:
+                    raise
+                raise _unreadable(path, error) from error
+            except _UNREADABLE as error:
+                raise _unreadable(path, error) from error
     except OSError as error:
         raise UsageError(f"cannot read the data file {path}: {error.strerror or error}") from error
-    except _UNREADABLE as error:
-        if "allow_pickle" in str(error) and zipfile.is_zipfile(path):
-            raise EdgeoptError(
-                f"{path} holds pickled Python objects, which edgeopt never loads; save plain arrays with "
-                "numpy.savez",
-                "DATA_INVALID",
-            ) from error
-        # numpy takes what is neither .npz nor .npy for a pickle.
-        why = "it has another format" if "allow_pickle" in str(error) else str(error)
-        raise EdgeoptError(f"{path} is no readable .npz archive: {why}", "DATA_INVALID") from error
+    except ValueError as error:  # a NUL in the path
+        raise UsageError(f"cannot read the data file {str(path)!r}: {error}") from error
+
+
+def _check_archive(file: IO[bytes], path: Path) -> None:
+    if file.read(len(_ARRAY_MAGIC)) == _ARRAY_MAGIC:
+        raise ValueError("it holds a single array (.npy); save it with numpy.savez")
+    file.seek(0)
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as opened:
+                _check_array(opened, member.filename, path)
+
+
+def _check_array(file: IO[bytes], name: str, path: Path) -> None:
+    """The array's header is sound, and all that it promises is there."""
+    head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
+    if not head.getvalue().startswith(_ARRAY_MAGIC):
+        raise ValueError(f"its entry {name!r} is no array")
+    # Versions 2 and 3 differ in how the names of fields are encoded.
+    old = np.lib.format.read_magic(head) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    if dtype.hasobject:
+        raise EdgeoptError(
+            f"{path} holds pickled Python objects, which edgeopt never loads; save plain arrays with "
+            "numpy.savez",
+            "DATA_INVALID",
+        )
+    promised = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or max(promised, math.prod(shape)) > _MOST_BYTES:
+        raise ValueError(f"its array {name!r} has the shape {shape}")
+    there = len(head.getvalue()) - head.tell()
+    # To the end: the archive's checksum is compared there.
+    while data := file.read(_READ_BYTES):
+        there += len(data)
+    if there < promised:
+        raise ValueError(f"its array {name!r} has {there} of {promised} bytes")
+
+
+def _unreadable(path: Path, error: Exception) -> EdgeoptError:
+    why = str(error) or type(error).__name__
+    return EdgeoptError(
+        f"{path} is no readable .npz archive: {why.splitlines()[0][:200]}", "DATA_INVALID"
+    )

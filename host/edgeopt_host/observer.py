@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_host import _enums
 from edgeopt_host.run import Run
+
+_NS = 1e9
 
 
 class Observer:
@@ -23,6 +27,19 @@ class Observer:
     def uploaded(self, device: str, model: str, sent_bytes: int, seconds: float) -> None:
         """The device has all; it had it before when nothing was sent."""
 
+    def waiting(
+        self, device: str, model: str, ahead: int, holder: str, holder_remaining_s: float
+    ) -> None:
+        """The benchmark is in the device's queue.
+
+        Args:
+            device: its name.
+            model: its name.
+            ahead: how many run before it.
+            holder: who has reserved the device, where somebody else has; else empty.
+            holder_remaining_s: how long that lasts.
+        """
+
     def measuring(
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
@@ -30,3 +47,24 @@ class Observer:
 
     def finished(self, run: Run) -> None:
         """A run has ended, with figures or with an error."""
+
+
+def tell(
+    observer: Observer,
+    device: str,
+    model: str,
+    launches: int,
+    event: benchmark_pb2.BenchmarkEvent,
+) -> None:
+    """Tells an observer of what passes while a benchmark of so many launches waits and runs."""
+    if not event.HasField("progress"):
+        return
+    progress = event.progress
+    if progress.phase == benchmark_pb2.Progress.PHASE_WAITING:
+        remaining_s = progress.lease_remaining_ns / _NS
+        observer.waiting(device, model, progress.ahead, progress.lease_holder, remaining_s)
+        return
+    phase = _enums.name(benchmark_pb2.Progress.Phase, progress.phase, "PHASE_")
+    observer.measuring(
+        device, model, phase.replace("_", " "), event.launch, launches, progress.fraction
+    )

@@ -29,6 +29,8 @@ class Plan:
     # 50 ms or 20 inferences, whichever is longer: long enough to be a unit, short enough to be many.
     block_s: float = 0.05
     block_inferences: int = 20
+    # When the agent or its device dies in the middle: measure again, once.
+    rerun: bool = True
 
     def quick(self) -> Plan:
         """One launch, 0.3 s of warm-up, 1 s timed: for a first look, not for a decision."""
@@ -44,6 +46,7 @@ class Plan:
             block_duration_ns=round(self.block_s * _NS),
             block_inferences=self.block_inferences,
             timeout_ns=round(self.timeout_s * _NS),
+            rerun=self.rerun,
         )
 
 

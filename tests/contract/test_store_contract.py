@@ -12,14 +12,14 @@ import pytest
 
 from edgeopt_host.errors import StoreError, UsageError
 from edgeopt_host.run import File, Run
-from edgeopt_host.store import RunStore
+from edgeopt_host.store import PendingRun, RunStore, new_request_id, run_id_of
 from sample_runs import failed_run, measured_run, same_launches, whole_run
 
 _ADD_FIVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from sample_runs import measured_run
-from edgeopt_host.store import RunStore
+from edgeopt_host.store import PendingRun, RunStore, new_request_id, run_id_of
 sys.stdin.read()
 for _ in range(5):
     with RunStore.open(sys.argv[2]) as store:
@@ -238,3 +238,60 @@ def test_several_processes_at_once(url: str) -> None:
     assert said == [""] * 4
     with RunStore.open(url) as store:
         assert len(store.list()) == 20
+
+
+class TestPending:
+    def _pending(self, **changes: object) -> PendingRun:
+        run = measured_run()
+        given = {"owner": "me", "outputs": Path("/data/b\udcff.npz"), **changes}
+        return PendingRun(new_request_id(run.id), run, "pi4", "abcd", **given)  # type: ignore[arg-type]
+
+    def test_what_is_owed_comes_back_as_it_was(self, store: RunStore) -> None:
+        pending = self._pending()
+        store.begin(pending)
+        store.created(pending.request_id, "benchmarks/1")
+        (found,) = store.pending()
+        assert found.run.document() == pending.run.document()
+        assert found.run.channels == pending.run.channels
+        assert (found.benchmark, found.cancelled) == ("benchmarks/1", False)
+        assert (found.device, found.identity, found.owner) == ("pi4", "abcd", "me")
+        assert found.outputs == pending.outputs
+        assert run_id_of(found.request_id) == pending.run.id
+        assert store.list() == []
+
+    def test_a_run_is_pending_until_it_is_stored_and_never_both(self, store: RunStore) -> None:
+        first, second = self._pending(), self._pending()
+        for pending in (first, second):
+            store.begin(pending)
+        store.finish(first.run, first.request_id)
+        assert [pending.request_id for pending in store.pending()] == [second.request_id]
+        assert store.stored([str(first.run.id), str(second.run.id), "none"]) == {first.run.id}
+        assert same_launches(
+            store.get(str(first.run.id), samples=True).launches, first.run.launches
+        )
+
+    def test_a_run_is_stored_once(self, store: RunStore) -> None:
+        pending = self._pending()
+        store.begin(pending)
+        store.finish(pending.run, pending.request_id)
+        store.begin(pending)
+        with pytest.raises(StoreError, match="stored already"):
+            store.finish(pending.run, pending.request_id)
+        # What fails leaves all as it was.
+        assert (len(store.pending()), len(store.list())) == (1, 1)
+
+    def test_one_of_two_takes_it_over(self, store: RunStore) -> None:
+        pending = self._pending()
+        store.begin(pending)
+        assert [store.claim(pending, owner) for owner in ("you", "they")] == [True, False]
+        assert store.pending()[0].owner == "you"
+        store.drop(pending.request_id)
+        assert not store.claim(pending, "they")
+
+    def test_what_is_cancelled_and_dropped(self, store: RunStore) -> None:
+        pending = self._pending()
+        store.begin(pending)
+        store.cancelled(pending.request_id)
+        assert store.pending()[0].cancelled
+        store.drop(pending.request_id)
+        assert store.pending() == store.list() == []

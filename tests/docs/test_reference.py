@@ -26,7 +26,8 @@ SOURCES = [*(ROOT / "agent").rglob("*.py"), *(ROOT / "host").rglob("*.py")]
 ERRORS = {
     "InvalidArgument", "NotFound", "FailedPrecondition", "ResourceExhausted", "WorkerError",
     "AgentError", "ModelError", "EdgeoptError", "UsageError", "ModelFileError", "StoreError",
-    "DeviceError", "Unreachable", "Cancelled", "Failure", "ErrorInfo", "fail", "_stopped",
+    "DeviceError", "Unreachable", "Untrusted", "Cancelled", "Failure", "ErrorInfo", "fail", "_stopped",
+    "Unauthenticated", "PermissionDenied", "DeadlineExceeded",
 }  # fmt: skip
 WARNINGS = {"Warning", "BenchmarkWarning", "_warn"}
 CODE = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*")
@@ -77,8 +78,14 @@ def test_commands_and_options_are_up_to_date() -> None:
     )
 
 
+def codes_of_scripts() -> set[str]:
+    """Reasons that deploy/linux's scripts give."""
+    text = "".join(path.read_text("utf-8") for path in (ROOT / "deploy" / "linux").glob("*.sh"))
+    return set(re.findall(r'(?:fail |print\("|wrong="|echo ")([A-Z]+_[A-Z_]+) ', text))
+
+
 def test_every_reason_is_documented() -> None:
-    assert first_cells(page("errors.md")) == codes(ERRORS)
+    assert first_cells(page("errors.md")) == codes(ERRORS) | codes_of_scripts()
 
 
 def test_every_warning_is_documented() -> None:

@@ -18,7 +18,7 @@ def memory_limit(root: Path) -> int | None:
         limit
         for folder in _folders(root, "memory")
         for name in ("memory.max", "memory.limit_in_bytes")
-        if (limit := read_int(folder / name)) is not None
+        if (limit := read_int(folder / name)) is not None and limit >= 0
     ]
     return min(limits, default=None)
 
@@ -35,7 +35,7 @@ def _quota(folder: Path) -> float:
     period = period or read_text(folder / "cpu.cfs_period_us")
     try:
         return int(quota) / int(period) if int(quota) > 0 else math.inf
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         return math.inf
 
 

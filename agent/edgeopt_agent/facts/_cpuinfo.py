@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # (CPU implementer, CPU part): the fields of the register MIDR_EL1. Sources: the Technical Reference
 # Manual of each core, arch/arm64/include/asm/cputype.h of Linux, and lscpu-arm.c of util-linux.
 _CORES = {
@@ -58,7 +60,7 @@ def parse(text: str) -> dict[int, Fields]:
     for line in text.splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         # Also written "Processor" above all of them, with a description, by old Arm kernels.
-        if key == "processor" and value.isascii() and value.isdecimal():
+        if key == "processor" and re.fullmatch(r"[0-9]{1,5}", value):
             fields = processors.setdefault(int(value), {})
         elif key:
             fields[key] = value

@@ -14,6 +14,7 @@ from edgeopt_agent.sysfs import Search, read_int, read_text
 
 _CPUS = "sys/devices/system/cpu"
 _HZ_IN_KHZ = 1000
+_TOO_MANY_KHZ = 10**9  # a terahertz
 # Cores within this of the fastest count as fast: the favoured cores of one x86 processor differ
 # from the others by a few percent, a middle core of a phone from the big one by 15 and more.
 _ABOUT_AS_FAST = 0.9
@@ -66,13 +67,19 @@ def _kinds(root: Path, models: dict[int, str]) -> dict[int, _Kind]:
     for core, model in models.items():
         policy = policy_of.get(core, Path(os.devnull))  # below which nothing can be read
         kinds[core] = _Kind(
-            min_hz=(read_int(policy / "cpuinfo_min_freq") or 0) * _HZ_IN_KHZ,
-            max_hz=(read_int(policy / "cpuinfo_max_freq") or 0) * _HZ_IN_KHZ,
+            min_hz=_hz(policy / "cpuinfo_min_freq"),
+            max_hz=_hz(policy / "cpuinfo_max_freq"),
             governor=read_text(policy / "scaling_governor"),
             model=model,
             capacity=read_int(root / _CPUS / f"cpu{core}" / "cpu_capacity") or 0,
         )
     return kinds
+
+
+def _hz(path: Path) -> int:
+    """What a file tells in kHz; 0 where that is no clock."""
+    khz = read_int(path) or 0
+    return khz * _HZ_IN_KHZ if 0 < khz < _TOO_MANY_KHZ else 0
 
 
 def _cluster(kind: _Kind, kinds: dict[int, _Kind]) -> device_pb2.CpuCluster:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
@@ -28,7 +29,7 @@ def _meminfo(root: Path) -> tuple[int, int]:
     for line in read_text(root / "proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         number = value.removesuffix("kB").strip()
-        if number.isascii() and number.isdecimal():
+        if re.fullmatch(r"[0-9]{1,15}", number):
             figures[name] = int(number) * _KIB
     if not figures and root == Path("/"):
         return _psutil()

@@ -22,6 +22,7 @@ from edgeopt_agent.runtimes._base import (
     check_feeds,
     readable,
     refuse_settings,
+    require_code,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "names",
     "readable",
     "refuse_settings",
+    "require_code",
 ]
 
 # A class, and the extra of this distribution that installs what it imports.

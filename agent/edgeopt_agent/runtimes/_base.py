@@ -60,6 +60,9 @@ class Settings:
     quantized_engine: str = ""
     # A folder for profiling files, set in the profiling pass only.
     profile_dir: Path | None = None
+    # Kinds of models that are code and that this device was told to execute: "torchscript",
+    # "delegates".
+    allowed_code: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class ModelError(Exception):
     """A model that this runtime cannot load, feed or execute.
 
     Reasons: MODEL_INVALID, UNSUPPORTED_OPERATOR, INPUT_MISMATCH, INPUT_REQUIRED,
-    PROVIDER_UNAVAILABLE, SETTING_UNSUPPORTED, INFERENCE_FAILED.
+    PROVIDER_UNAVAILABLE, SETTING_UNSUPPORTED, INFERENCE_FAILED, CODE_NOT_ALLOWED.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -142,6 +145,26 @@ def refuse_settings(settings: Settings, runtime: str, *known: str) -> None:
     for name in ("providers", "disable_xnnpack", "graph_optimization", "quantized_engine"):
         if name not in known and getattr(settings, name):
             raise ModelError("SETTING_UNSUPPORTED", f"{runtime} has no {name.replace('_', ' ')}")
+
+
+def require_code(settings: Settings, kind: str, what: str) -> None:
+    """Refuses what is code, unless this device was told to execute such.
+
+    Args:
+        settings: with what is allowed.
+        kind: "torchscript" or "delegates".
+        what: what was sent, as the beginning of a sentence.
+
+    Raises:
+        ModelError: CODE_NOT_ALLOWED.
+    """
+    if kind not in settings.allowed_code:
+        raise ModelError(
+            "CODE_NOT_ALLOWED",
+            f"{what} is code, which this device does not execute: start its agent with "
+            f"--allow {kind} (EDGEOPT_AGENT_ALLOW={kind} for `local`) if you trust whoever sends "
+            "it; docs/security.md says why",
+        )
 
 
 def check_feeds(specs: Sequence[TensorSpec], feeds: Mapping[str, Array]) -> None:

@@ -26,6 +26,7 @@ from edgeopt_agent.runtimes._base import (
     check_feeds,
     readable,
     refuse_settings,
+    require_code,
 )
 from edgeopt_agent.runtimes._tensors import as_tensor
 
@@ -46,6 +47,8 @@ _LEVELS = {
 }
 _DTYPES = {"float": "float32", "double": "float64"}
 _ERROR, _FATAL = 3, 4
+# Some execution providers load the shared library that an option names (QNN's backend_path).
+_LIBRARY = re.compile(r"/|\.(so|dll|dylib)\b")
 _UNKNOWN_OPERATOR = re.compile(
     r"(?P<custom>\S+)\(-?\d+\) is not a registered function/op"
     r"|No Op registered for (?P<builtin>\S+)"
@@ -70,6 +73,10 @@ class OnnxRuntime(Runtime):
                 f"ONNX Runtime has no graph optimization level {settings.graph_optimization!r}, "
                 f"it has {', '.join(_LEVELS)}",
             )
+        for provider in settings.providers:
+            for option, value in provider.options.items():
+                if _LIBRARY.search(value):
+                    require_code(settings, "delegates", f"{provider.name}'s {option}={value}")
         return _Session(model, settings, self.info.providers)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import platform
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,12 +32,27 @@ from edgeopt_agent.runtimes._base import (
     check_feeds,
     readable,
     refuse_settings,
+    require_code,
 )
 
 if TYPE_CHECKING:
     from edgeopt_agent.runtimes._base import Array
 
 _SIGNATURE_SCHEMA = "edgeopt.signature/1"
+# A model of a thousand inputs has 100 KB of it.
+_MAX_SIGNATURE_BYTES = 2**20
+# What zipfile and json raise for damaged and deeply nested content.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 _UNKNOWN_OPERATOR = re.compile(
     r"(?:Following ops cannot be found: [\[{]|Unknown builtin op: )(?P<names>[\w:.]+(?:, [\w:.]+)*)"
     r"|torch\.classes\.(?P<type>\w+\.\w+)"
@@ -64,15 +82,20 @@ class PyTorchMobile(Runtime):
                 f"it has {', '.join(self.info.providers)}",
             )
         torch.set_num_threads(settings.threads)
-        return _Session(model, settings.quantized_engine, self._engine, self.info.providers)
+        return _Session(model, settings, self._engine, self.info.providers)
 
 
 class _Session(Session):
-    def __init__(self, model: Path, engine: str, default: str, engines: tuple[str, ...]) -> None:
+    def __init__(
+        self, model: Path, settings: Settings, default: str, engines: tuple[str, ...]
+    ) -> None:
         is_lite, signature = _inspect(model)
+        if not is_lite:
+            # Loading it runs its __setstate__, and what it calls is all of torch's operators.
+            require_code(settings, "torchscript", "a TorchScript archive")
         self.inputs = signature.inputs
         self._output_names = signature.outputs
-        wanted = engine or signature.quantized_engine or default
+        wanted = settings.quantized_engine or signature.quantized_engine or default
         self._fallback = ""
         if wanted not in engines:
             self._fallback = (
@@ -147,8 +170,24 @@ class _Signature:
         stored = json.loads(text)
         if stored["schema"] != _SIGNATURE_SCHEMA:
             raise ValueError(f"its signature is {stored['schema']}, known is {_SIGNATURE_SCHEMA}")
-        inputs = [TensorSpec(i["name"], tuple(i["shape"]), i["dtype"]) for i in stored["inputs"]]
-        return cls(inputs, list(stored["outputs"]), stored["quantized_engine"] or "")
+        inputs = [
+            TensorSpec(_text(i["name"]), tuple(map(_size, i["shape"])), _text(i["dtype"]))
+            for i in stored["inputs"]
+        ]
+        outputs = [_text(name) for name in stored["outputs"]]
+        return cls(inputs, outputs, _text(stored["quantized_engine"] or ""))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"its signature has {value!r:.40} where a text is expected")
+    return value
+
+
+def _size(value: Any) -> int | str | None:
+    if not (value is None or isinstance(value, str) or (type(value) is int and value >= 0)):
+        raise TypeError(f"its signature has the dimension {value!r:.40}")
+    return value
 
 
 def _inspect(model: Path) -> tuple[bool, _Signature]:
@@ -158,13 +197,13 @@ def _inspect(model: Path) -> tuple[bool, _Signature]:
             # The archive's own folder has any name.
             files = {name.partition("/")[2]: name for name in archive.namelist()}
             stored = files.get("extra/edgeopt.json")
-            signature = _Signature.parse(archive.read(stored)) if stored else _Signature()
+            signature = _signature(archive, stored) if stored else _Signature()
     except zipfile.BadZipFile as error:
         raise ModelError(
             "MODEL_INVALID",
             "this is no PyTorch model: .ptl and TorchScript files are zip archives, this is none",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise ModelError("MODEL_INVALID", f"this file cannot be used: {readable(error)}") from error
     if not {"bytecode.pkl", "constants.pkl"} & files.keys():
         raise ModelError(
@@ -173,6 +212,14 @@ def _inspect(model: Path) -> tuple[bool, _Signature]:
             "script or trace the module and save that",
         )
     return "bytecode.pkl" in files, signature
+
+
+def _signature(archive: zipfile.ZipFile, name: str) -> _Signature:
+    with archive.open(name) as file:
+        text = file.read(_MAX_SIGNATURE_BYTES + 1)
+    if len(text) > _MAX_SIGNATURE_BYTES:
+        raise ValueError(f"its signature is longer than {_MAX_SIGNATURE_BYTES} bytes")
+    return _Signature.parse(text)
 
 
 def _flatten(result: Any, name: str = "output") -> list[tuple[str, Any]]:

@@ -26,6 +26,7 @@ from edgeopt_agent.runtimes._base import (
     check_feeds,
     readable,
     refuse_settings,
+    require_code,
 )
 from edgeopt_agent.runtimes._tensors import as_tensor
 from edgeopt_agent.runtimes._tflite_graph import delegated_share
@@ -70,6 +71,8 @@ class TFLite(Runtime):
 
     def open(self, model: Path, settings: Settings) -> Session:
         refuse_settings(settings, "TensorFlow Lite", "providers", "disable_xnnpack")
+        for provider in settings.providers:
+            require_code(settings, "delegates", f"the delegate {provider.name}")
         return _Session(model, settings)
 
 

@@ -10,6 +10,8 @@ from edgeopt_agent.sysfs import FileSensor, KeptFile, Search, read_int
 
 _UW_IN_MW = 1e-3
 _NS_IN_MS = 1_000_000
+# Chips average over a second or two at most; more is nonsense.
+_MOST_MS = 60_000
 # "NC" as a word of its own: a rail that is not connected.
 _NOT_CONNECTED = re.compile(r"(?<![A-Za-z])NC(?![A-Za-z])")
 # Of an INA3221, in4 to in6 are shunt voltages and in7 their sum (Documentation/hwmon/ina3221.rst).
@@ -59,7 +61,8 @@ class HwmonPower(FileSensor):
             if name == "ina3221" and len(search.found) == before:
                 _add_products(search, chip)
             if len(search.found) > before:
-                intervals.append((read_int(chip / "update_interval") or 1) * _NS_IN_MS)
+                interval_ms = read_int(chip / "update_interval") or 1
+                intervals.append(min(max(interval_ms, 1), _MOST_MS) * _NS_IN_MS)
         sensor = cls(search.require("no hwmon chip measures power here"))
         sensor.min_interval_ns = min(intervals)
         return sensor

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import subprocess
 from pathlib import Path
 
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
+from edgeopt_agent.sensors._vcio import Firmware
 from edgeopt_agent.sysfs import KeptFile, Search
 
 _FLAGS = Quantity.THROTTLE_FLAGS
 _SYSFS = "soc*/soc*:firmware/get_throttled"
-_COMMANDS = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
+_MAILBOX = "dev/vcio"
 _NOW = 0xF
 _STICKY_SHIFT = 16
-_TIMEOUT_S = 2.0
 
 
 class RaspberryPiThrottle(Sensor):
@@ -29,13 +27,13 @@ class RaspberryPiThrottle(Sensor):
     of throttling between two readings.
 
     The kernel's file is preferred, being a read of 2 µs; it repeats what the kernel polled at most
-    2 s ago, and that polling clears its sticky bits. `vcgencmd` asks the firmware itself, where
-    sticky means since boot, but is a process of several ms: not more than once a second.
+    2 s ago, and that polling clears its sticky bits. Without it the firmware itself is asked, where
+    sticky means since boot: through its mailbox, which others use too, hence once a second.
     """
 
     channels = (Channel("throttled", _FLAGS), Channel("throttled-sticky", _FLAGS))
 
-    def __init__(self, source: KeptFile | Command, min_interval_ns: int) -> None:
+    def __init__(self, source: KeptFile | Mailbox, min_interval_ns: int) -> None:
         self._source = source
         self.min_interval_ns = min_interval_ns
 
@@ -46,11 +44,16 @@ class RaspberryPiThrottle(Sensor):
             search.add("throttled", _FLAGS, path, open_file=_Hexadecimal)
         for file in search.found.values():
             return cls(file, 100_000_000)
-        for path in (root / name for name in _COMMANDS):
-            if os.access(path, os.X_OK):
-                return cls(Command(path), 1_000_000_000)
-        nothing = "no Raspberry Pi firmware: neither its file get_throttled nor vcgencmd"
-        raise search.refusal or Unavailable(nothing)
+        mailbox = root / _MAILBOX
+        try:
+            return cls(Mailbox(mailbox), 1_000_000_000)
+        except PermissionError as error:
+            raise Unavailable(
+                f"{mailbox}: permission denied; the agent's user must be in its group, usually video"
+            ) from error
+        except OSError as error:
+            nothing = "no Raspberry Pi firmware: neither its file get_throttled nor /dev/vcio"
+            raise search.refusal or Unavailable(nothing) from error
 
     def read(self) -> list[float]:
         flags = self._source.read_number()
@@ -69,42 +72,25 @@ class _Hexadecimal(KeptFile):
         return float(int(content, 16))
 
 
-class Command:
-    """`vcgencmd get_throttled`."""
+class Mailbox:
+    """`vcgencmd get_throttled`, without the command."""
 
     def __init__(self, path: Path) -> None:
-        """Asks once.
+        """Opens the firmware's mailbox.
 
         Raises:
-            Unavailable: with what the command said instead of an answer.
+            OSError: when it is missing or denied.
         """
-        self._path = path
-        answer = self._ask()
-        if math.isnan(parse(answer)):
-            raise Unavailable(
-                f"{path} get_throttled: {answer.partition(chr(10))[0] or 'no answer'}; the agent's "
-                "user must be in the group of /dev/vcio, usually video"
-            )
+        self._firmware = Firmware(path)
 
     def read_number(self) -> float:
-        return parse(self._ask())
+        try:
+            return parse(self._firmware.gencmd("get_throttled"))
+        except (OSError, ValueError):
+            return math.nan
 
     def close(self) -> None:
-        """Nothing stays open."""
-
-    def _ask(self) -> str:
-        try:
-            answer = subprocess.run(
-                [self._path, "get_throttled"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_TIMEOUT_S,
-                check=False,
-            )
-        except (OSError, subprocess.SubprocessError) as error:
-            return str(error)
-        return answer.stdout.decode("utf-8", "replace").strip()
+        self._firmware.close()
 
 
 def parse(answer: str) -> float:

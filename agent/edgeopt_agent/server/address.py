@@ -1,13 +1,15 @@
 """Where the agent may listen.
 
 Without keys that is a unix socket which only its owner can open, or, when asked for with
---insecure, a loopback address: on a phone, other apps can reach loopback, too.
+--insecure, a loopback address: on a phone, other apps can reach loopback, too. With keys it is any
+address, by mutual TLS.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import stat
 from dataclasses import dataclass
@@ -22,15 +24,16 @@ _MAX_SOCKET_PATH = 107
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Either a unix socket's path or a TCP host and port."""
+    """Either a unix socket's path or a TCP host and port; `secure`: by mutual TLS."""
 
     path: Path | None = None
     host: str = ""
     port: int = 0
+    secure: bool = False
 
     @classmethod
-    def parse(cls, text: str, *, insecure: bool) -> ListenAddress:
-        """Reads `unix:PATH`, `HOST:PORT` or `HOST`.
+    def parse(cls, text: str, *, insecure: bool, has_keys: bool = False) -> ListenAddress:
+        """Reads `unix:PATH`, `HOST:PORT` or `HOST`; `has_keys`: the agent is or gets enrolled.
 
         Raises:
             InvalidArgument: when it is none of these, or must not be listened on.
@@ -38,18 +41,23 @@ class ListenAddress:
         if text.startswith("unix:"):
             return cls(path=_socket_path(text.removeprefix("unix:")))
         host, port = _host_and_port(text)
+        if has_keys and not insecure:
+            return cls(host=host, port=port, secure=True)
         if not _is_loopback(host):
             raise InvalidArgument(
                 "ADDRESS_REFUSED",
-                f"{text} can be reached from the network, and this agent has no keys: it listens on a unix "
-                "socket (--listen unix:PATH) or, with --insecure, on a loopback address such as "
-                f"127.0.0.1:{DEFAULT_PORT}",
+                f"{text} can be reached from the network, where plain text is never spoken: leave "
+                "--insecure out"
+                if has_keys
+                else f"{text} can be reached from the network, and this agent has no keys: enrol it "
+                "(`edgeopt-agent serve --enroll`, or `edgeopt-host device add NAME --ssh USER@HOST`), "
+                "or listen on a unix socket (--listen unix:PATH)",
             )
         if not insecure:
             raise InvalidArgument(
                 "ADDRESS_REFUSED",
                 f"{text} is plain TCP, which every user and app of this device can reach; prefer "
-                "--listen unix:PATH, or add --insecure",
+                "--listen unix:PATH, enrol this agent (--enroll), or add --insecure",
             )
         return cls(host=host, port=port)
 
@@ -88,7 +96,10 @@ class ListenAddress:
 
 
 def _socket_path(text: str) -> Path:
-    path = Path(text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~nobody-of-this-name
+        raise InvalidArgument("ADDRESS_REFUSED", f"unix:{text} names no socket: {error}") from error
     if not text or len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise InvalidArgument(
             "ADDRESS_REFUSED",
@@ -103,7 +114,7 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not separator or text.endswith("]"):
         host, port = text, str(DEFAULT_PORT)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the last port there is
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:  # noqa: PLR2004 - the last port there is
         raise InvalidArgument(
             "ADDRESS_REFUSED", f"{text!r} is no address; give HOST:PORT or unix:PATH"
         )

@@ -14,6 +14,7 @@ from edgeopt.agent.v1 import blob_pb2, blob_pb2_grpc
 from edgeopt_agent.blobs import BlobStore, Digest
 from edgeopt_agent.errors import InvalidArgument
 from edgeopt_agent.server import validate
+from edgeopt_agent.server.stall import STALL_S, StallTimer
 from edgeopt_agent.server.status import streaming, unary
 
 _Result = TypeVar("_Result")
@@ -21,8 +22,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class BlobService(blob_pb2_grpc.BlobServiceServicer):
-    def __init__(self, blobs: BlobStore) -> None:
+    def __init__(self, blobs: BlobStore, stall_s: float = STALL_S) -> None:
         self._blobs = blobs
+        self._stall_s = stall_s
         # By SHA-256, for as long as somebody holds it.
         self._writing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -30,6 +32,7 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
     async def FindMissingBlobs(  # noqa: N802
         self, request: blob_pb2.FindMissingBlobsRequest, _: Context
     ) -> blob_pb2.FindMissingBlobsResponse:
+        validate.count("digests", request.digests)
         response = blob_pb2.FindMissingBlobsResponse()
         for asked in request.digests:
             digest = _digest(asked)
@@ -43,12 +46,14 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
     async def WriteBlob(  # noqa: N802
         self, requests: AsyncIterator[blob_pb2.WriteBlobRequest], _: Context
     ) -> blob_pb2.WriteBlobResponse:
-        first = await anext(aiter(requests), None)
+        with StallTimer(self._stall_s):
+            first = await anext(aiter(requests), None)
         if first is None:
             raise InvalidArgument(
                 "INVALID_FIELD", "the first message must name a digest", field="digest"
             )
         digest = _digest(first.digest)
+        validate.at_least_zero("write_offset", first.write_offset)
         # A second client that sends the same blob waits, and then finds it there.
         async with self._writing.setdefault(digest.sha256, asyncio.Lock()):
             if self._blobs.has(digest):
@@ -59,9 +64,11 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
                 writing = _start(writer.write, first.data)
                 try:
                     # While one piece is hashed and written, the next one arrives.
-                    async for request in requests:
-                        await asyncio.shield(writing)
-                        writing = _start(writer.write, request.data)
+                    with StallTimer(self._stall_s) as timer:
+                        async for request in requests:
+                            await asyncio.shield(writing)
+                            timer.touch()
+                            writing = _start(writer.write, request.data)
                     await asyncio.shield(writing)
                 finally:
                     # A client that went away leaves a piece under way; it still counts.
@@ -73,6 +80,7 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
     async def ReadBlob(  # noqa: N802
         self, request: blob_pb2.ReadBlobRequest, _: Context
     ) -> AsyncIterator[blob_pb2.ReadBlobResponse]:
+        validate.at_least_zero("read_offset", request.read_offset)
         pieces = self._blobs.read(_digest(request.digest), request.read_offset)
         while data := await asyncio.to_thread(next, pieces, b""):
             yield blob_pb2.ReadBlobResponse(data=data)

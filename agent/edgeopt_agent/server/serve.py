@@ -8,7 +8,7 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,80 +16,124 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
-from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, blob_pb2, blob_pb2_grpc
+from edgeopt.agent.v1 import (
+    agent_pb2,
+    agent_pb2_grpc,
+    blob_pb2,
+    blob_pb2_grpc,
+    identity_pb2,
+    identity_pb2_grpc,
+)
 from edgeopt_agent.blobs import BlobStore
 from edgeopt_agent.device import DeviceFacts
-from edgeopt_agent.errors import FailedPrecondition, InvalidArgument
+from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import cpu
+from edgeopt_agent.identity import IdentityFiles
 from edgeopt_agent.journal import Journal
 from edgeopt_agent.queue import BenchmarkQueue
+from edgeopt_agent.server.access import Access
 from edgeopt_agent.server.address import ListenAddress
 from edgeopt_agent.server.agent_service import AgentService
 from edgeopt_agent.server.blob_service import BlobService
+from edgeopt_agent.server.identity_service import IdentityService
+from edgeopt_agent.server.listen import bind, new_server, server_names
 from edgeopt_agent.server.state import AgentState
+from edgeopt_agent.server.tls import Trust
 
-_SERVICES = (
-    agent_pb2.DESCRIPTOR.services_by_name["AgentService"].full_name,
-    blob_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name,
-)
-# Pings that the host's keepalive sends are welcome at this rate; the pair must agree.
-_OPTIONS = (
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # Two agents must never share a port, each getting some of the calls.
-    ("grpc.so_reuseport", 0),
-)
+_SERVICES = server_names(agent_pb2, blob_pb2)
+_IDENTITY_SERVICES = server_names(identity_pb2)
 _GRACE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Options:
-    listen: ListenAddress
+    """What `edgeopt-agent serve` was told."""
+
+    listen: tuple[ListenAddress, ...]
     state_dir: Path
     blob_quota_bytes: int
     reflection: bool = False
     # Ends when standard input closes: for whoever starts an agent for the length of a command.
     until_stdin_closes: bool = False
+    # Serve first contact, until a host has enrolled this agent.
+    enroll: bool = False
+    # Forget an earlier enrolment.
+    replace: bool = False
+    # Under which host name or IP address the enrolment line says that this device is reached.
+    advertise: str | None = None
+    # Kinds of models that are code and may be executed: "torchscript", "delegates".
+    allow: frozenset[str] = frozenset()
 
 
 def run(options: Options) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:
-        InvalidArgument: when the address cannot be listened on.
-        FailedPrecondition: when another agent uses the state directory.
+        InvalidArgument: when an address cannot be listened on.
+        FailedPrecondition: when another agent uses the state directory, or this one has been told
+            to forget whom it trusts.
+        AgentError: when nobody enrolled it in time.
     """
     with _sole_user_of(options.state_dir):
-        asyncio.run(_serve(options))
+        asyncio.run(_run(options))
 
 
-async def _serve(options: Options) -> None:
+async def _run(options: Options) -> None:
     told_to_stop = _stop_event(watch_stdin=options.until_stdin_closes)
+    listen = options.listen
+    if options.enroll:
+        from edgeopt_agent.server.enroll import enroll
+
+        address = await enroll(
+            options.state_dir,
+            listen,
+            told_to_stop,
+            replace_identity=options.replace,
+            advertise=options.advertise,
+        )
+        if address is None:
+            return
+        # The port stays the one that the enrolment line named.
+        listen = tuple(address if one.secure else one for one in listen)
+    services = _make_services(options)
+    first = True
+    try:
+        while not told_to_stop.is_set():
+            listen = await _serve(options, listen, services, told_to_stop, first=first)
+            first = False
+    except BaseException:
+        await services.state.stop()
+        raise
+
+
+@dataclass(frozen=True)
+class _Services:
+    """What outlives a change of whom the agent trusts."""
+
+    state: AgentState
+    agent: AgentService
+    blobs: BlobService
+    identity: IdentityService
+
+    def add_to(self, server: grpc.aio.Server, *, secure: bool) -> tuple[str, ...]:
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(self.agent, server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(self.blobs, server)
+        if not secure:
+            return _SERVICES
+        identity_pb2_grpc.add_IdentityServiceServicer_to_server(self.identity, server)
+        return (*_SERVICES, *_IDENTITY_SERVICES)
+
+
+def _make_services(options: Options) -> _Services:
+    files = IdentityFiles(options.state_dir)
     blobs = BlobStore(options.state_dir, options.blob_quota_bytes)
     state = AgentState(options.state_dir, lambda: _open_queue(options, blobs))
-    health = HealthServicer()
-    server = grpc.aio.server(options=_OPTIONS)
-    agent_pb2_grpc.add_AgentServiceServicer_to_server(
-        AgentService(DeviceFacts(options.state_dir), state), server
+    return _Services(
+        state,
+        AgentService(DeviceFacts(options.state_dir, options.allow), state, lambda: _expires(files)),
+        BlobService(blobs),
+        IdentityService(files, lambda: state.busy),
     )
-    blob_pb2_grpc.add_BlobServiceServicer_to_server(BlobService(blobs), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    if options.reflection:
-        _add_reflection(server)
-    address = _bind(server, options.listen)
-    await server.start()
-    state.start()
-    for service in ("", *_SERVICES):
-        await health.set(service, health_pb2.HealthCheckResponse.SERVING)
-    print(f"listening on {address}", flush=True)  # noqa: T201 - the documented first line
-    try:
-        await told_to_stop.wait()
-    finally:
-        await health.enter_graceful_shutdown()
-        await state.stop()
-        await server.stop(_GRACE_S)
-        options.listen.remove()
 
 
 def _open_queue(options: Options, blobs: BlobStore) -> BenchmarkQueue:
@@ -98,9 +142,69 @@ def _open_queue(options: Options, blobs: BlobStore) -> BenchmarkQueue:
         Journal(options.state_dir),
         blobs,
         _default_threads,
+        options.allow,
         # An agent that lives for one command begins what others left when it is asked for it.
         eager=not options.until_stdin_closes,
     )
+
+
+def _expires(files: IdentityFiles) -> float | None:
+    with contextlib.suppress(AgentError):
+        identity = files.load()
+        return identity.expires_s if identity else None
+    return None
+
+
+async def _serve(
+    options: Options,
+    listen: Sequence[ListenAddress],
+    services: _Services,
+    told_to_stop: asyncio.Event,
+    *,
+    first: bool,
+) -> tuple[ListenAddress, ...]:
+    """Serves until told to stop, or until another CA is to be trusted; returns what it listened on.
+
+    Raises:
+        FailedPrecondition: NOT_ENROLLED, when there are no keys, or not any more.
+    """
+    secure = any(address.secure for address in listen)
+    trust = Trust(IdentityFiles(options.state_dir)) if secure else None
+    health = HealthServicer()
+    server = new_server(Access(trust))
+    names = services.add_to(server, secure=secure)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    if options.reflection:
+        _add_reflection(server, names)
+    bound = await bind(server, listen, trust.credentials() if trust else None)
+    await server.start()
+    if first:
+        services.state.start()
+    for service in ("", *names):
+        await health.set(service, health_pb2.HealthCheckResponse.SERVING)
+    if first and not options.enroll:
+        for address in bound:
+            print(f"listening on {address.target}", flush=True)  # noqa: T201 - documented output
+    try:
+        await _first_of(told_to_stop, *([trust.ended] if trust else []))
+    finally:
+        await health.enter_graceful_shutdown()
+        if told_to_stop.is_set():
+            # Those who watch still hear how what ran has ended.
+            await services.state.stop()
+        await server.stop(_GRACE_S)
+        for address in bound:
+            address.remove()
+    return bound
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 def _default_threads() -> int:
@@ -108,22 +212,7 @@ def _default_threads() -> int:
     return max(1, cpu.read(Path("/")).performance_cores)
 
 
-def _bind(server: grpc.aio.Server, listen: ListenAddress) -> str:
-    listen.prepare()
-    # The socket is made with these rights; changing them afterwards would leave a gap.
-    previous = os.umask(0o077)
-    try:
-        port = server.add_insecure_port(listen.target)
-    except RuntimeError as error:
-        raise InvalidArgument(
-            "ADDRESS_REFUSED", f"cannot listen on {listen.target}: is the port taken?"
-        ) from error
-    finally:
-        os.umask(previous)
-    return listen.target if listen.path else f"{listen.target.rpartition(':')[0]}:{port}"
-
-
-def _add_reflection(server: grpc.aio.Server) -> None:
+def _add_reflection(server: grpc.aio.Server, names: Sequence[str]) -> None:
     try:
         from grpc_reflection.v1alpha import reflection
     except ImportError as error:
@@ -131,7 +220,7 @@ def _add_reflection(server: grpc.aio.Server) -> None:
             "REFLECTION_UNAVAILABLE",
             "--reflection needs the package grpcio-reflection: pip install 'edgeopt[reflection]'",
         ) from error
-    reflection.enable_server_reflection((*_SERVICES, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), server)
 
 
 def _stop_event(*, watch_stdin: bool) -> asyncio.Event:
@@ -149,19 +238,23 @@ def _sole_user_of(state_dir: Path) -> Iterator[None]:
     """Two agents on one state directory would delete each other's scratch and blobs."""
     try:
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (state_dir / "lock").open("w")
+        # The folder itself is the lock: that works on a disk that cannot be written, too.
+        lock = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidArgument(
             "STATE_DIR_UNUSABLE",
-            f"the state directory {state_dir} cannot be written: {error.strerror}",
+            f"the state directory {state_dir} cannot be opened: {error.strerror}",
         ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise FailedPrecondition(
-                "STATE_DIR_IN_USE",
-                f"another agent uses the state directory {state_dir}; stop it, or give this one its own "
-                "with --state-dir",
-            ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise FailedPrecondition(
+            "STATE_DIR_IN_USE",
+            f"another agent uses the state directory {state_dir}; stop it, or give this one its own "
+            "with --state-dir",
+        ) from error
+    try:
         yield
+    finally:
+        os.close(lock)

@@ -14,11 +14,14 @@ from grpc_status import rpc_status
 
 from edgeopt_agent.errors import (
     AgentError,
+    DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     StorageError,
+    Unauthenticated,
 )
 
 DOMAIN = "edgeopt"
@@ -28,6 +31,9 @@ _CODES = {
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageError: grpc.StatusCode.FAILED_PRECONDITION,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 _log = logging.getLogger(__name__)
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -41,7 +47,7 @@ def unary(method: _Method) -> _Method:
         try:
             return await method(self, request, context)
         except Exception as error:  # noqa: BLE001 - this is the boundary
-            await _abort(context, error)
+            await abort(context, error)
 
     return call  # type: ignore[return-value]
 
@@ -57,12 +63,13 @@ def streaming(method: _Method) -> _Method:
             async for response in method(self, request, context):
                 yield response
         except Exception as error:  # noqa: BLE001 - this is the boundary
-            await _abort(context, error)
+            await abort(context, error)
 
     return call  # type: ignore[return-value]
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    """Ends a call with the status that an exception stands for."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, AgentError):

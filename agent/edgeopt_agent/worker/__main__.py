@@ -3,15 +3,19 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent.confine import Confinement, ConfinementError
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.worker.events import EventWriter
 
 _PR_SET_PDEATHSIG = 1
+# How C++, torch and ONNX Runtime say that an allocation failed.
+_NO_MEMORY = re.compile(r"bad_alloc|(can't|cannot|failed to) allocate memory", re.IGNORECASE)
 
 
 def main() -> int:
@@ -19,6 +23,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--events", type=int, required=True, help="descriptor to write events to")
     parser.add_argument("--launch", type=int, required=True)
+    parser.add_argument("--confinement", type=Confinement.parse, required=True)
+    parser.add_argument("--allow", action="append", default=[], help="kinds of code that may run")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--outputs", action="store_true")
     arguments = parser.parse_args()
@@ -28,6 +34,27 @@ def main() -> int:
     emit = EventWriter(arguments.events, arguments.launch)
     benchmark = benchmark_pb2.Benchmark.FromString(sys.stdin.buffer.read())
     try:
+        arguments.confinement.enter()
+        ended = _run(arguments, benchmark, emit)
+    except ConfinementError as error:
+        emit.fail("CONFINEMENT_FAILED", f"the worker opened no model, because {error}")
+        return 1
+    except MemoryError:
+        emit.fail("OUT_OF_MEMORY", "the worker could not get the memory this model asks for")
+        return 1
+    except OSError as error:
+        emit.fail("WORKER_FAILED", f"the worker was refused what it needs: {error}")
+        return 1
+    sys.stdout.flush()
+    # Skip the destructors of runtimes: some crash in them, long after the result was sent.
+    os._exit(ended)
+
+
+def _run(
+    arguments: argparse.Namespace, benchmark: benchmark_pb2.Benchmark, emit: EventWriter
+) -> int:
+    """The exit code."""
+    try:
         from edgeopt_agent.runtimes import ModelError
         from edgeopt_agent.worker.launch import Launch
     except ImportError as error:
@@ -35,7 +62,8 @@ def main() -> int:
             "RUNTIME_UNAVAILABLE", f"this device lacks numpy, which every runtime needs: {error}"
         )
         return 1
-    launch = Launch(benchmark, arguments.folder, emit)
+    allowed = frozenset(arguments.allow)
+    launch = Launch(benchmark, arguments.folder, emit, arguments.confinement, allowed)
     try:
         if arguments.profile:
             launch.profile()
@@ -44,17 +72,12 @@ def main() -> int:
         else:
             launch.measure()
     except ModelError as error:
-        emit.fail(error.reason, str(error))
+        emit.fail("OUT_OF_MEMORY" if _NO_MEMORY.search(str(error)) else error.reason, str(error))
         return 1
     except Unavailable as error:
         emit.fail("RUNTIME_UNAVAILABLE", f"{benchmark.subjects[0].runtime}: {error}")
         return 1
-    except MemoryError:
-        emit.fail("OUT_OF_MEMORY", "the worker could not get the memory this model asks for")
-        return 1
-    sys.stdout.flush()
-    # Skip the destructors of runtimes: some crash in them, long after the result was sent.
-    os._exit(0)
+    return 0
 
 
 def _expendable() -> None:

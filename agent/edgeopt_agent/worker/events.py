@@ -14,6 +14,12 @@ from collections.abc import AsyncIterator
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 
 _LENGTH = struct.Struct("<I")
+# What is sent on goes through gRPC, which takes 4 MiB.
+_MAX_EVENT_BYTES = 4 * 2**20
+# A launch of 5 million samples and hours of readings needs a third of it.
+_MAX_LAUNCH_BYTES = 256 * 2**20
+# Each is an object in the agent's memory; a launch of a day tells its progress 86,400 times.
+_MAX_LAUNCH_EVENTS = 100_000
 
 
 class EventWriter:
@@ -36,13 +42,31 @@ class EventWriter:
         self(benchmark_pb2.BenchmarkEvent(benchmark=benchmark_pb2.Benchmark(failure=failure)))
 
 
+class Oversized(Exception):
+    """A worker reports more than a launch can have to say; the text tells what."""
+
+
 async def read_events(
     reader: asyncio.StreamReader,
 ) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
-    """The agent's end. A worker that dies in the middle of an event ends the stream."""
+    """The agent's end. A worker that dies in the middle of an event ends the stream.
+
+    Raises:
+        Oversized: before the agent's memory takes what exceeds the limits of a launch.
+    """
+    total = count = 0
     while True:
         try:
             (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+            total, count = total + length, count + 1
+            if length > _MAX_EVENT_BYTES:
+                raise Oversized(
+                    f"an event of {length} bytes, more than {_MAX_EVENT_BYTES >> 20} MiB"
+                )
+            if total > _MAX_LAUNCH_BYTES:
+                raise Oversized(f"more than {_MAX_LAUNCH_BYTES >> 20} MiB of events in one launch")
+            if count > _MAX_LAUNCH_EVENTS:
+                raise Oversized(f"more than {_MAX_LAUNCH_EVENTS} events in one launch")
             data = await reader.readexactly(length)
         except asyncio.IncompleteReadError:
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -20,9 +23,13 @@ _UNREADABLE = (
     TypeError,
     EOFError,
     RuntimeError,
-    NotImplementedError,
+    SyntaxError,
+    LookupError,
+    tokenize.TokenError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -71,13 +78,20 @@ def _from_file(declared: Sequence[TensorSpec] | None, file: Path) -> dict[str, A
     try:
         # Opened here, because numpy leaves a file open that turns out to be no archive.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+            arrays = {name: _array(archive[name], name) for name in archive.files}
     except _UNREADABLE as error:
         raise ModelError("INPUT_MISMATCH", f"the input file cannot be read: {error}") from error
     if declared is None:
         return arrays
     check_feeds(declared, arrays)
     return {spec.name: arrays[spec.name] for spec in declared}
+
+
+def _array(value: Any, name: str) -> Array:
+    # numpy gives an entry that is no array as its bytes.
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"its entry {name!r} is no array")
+    return value
 
 
 def _specs_from_shapes(source: benchmark_pb2.InputSource) -> list[TensorSpec]:

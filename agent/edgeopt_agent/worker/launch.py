@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import runtimes
+from edgeopt_agent.confine import Confinement
 from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.worker import inputs, memory, timing
 from edgeopt_agent.worker.state import StateReader
@@ -41,9 +42,20 @@ class Launch:
     """One subject in this process.
 
     `folder` holds the model's files below `model` and, where the user gave inputs, `inputs.npz`.
+    What this writes goes into the confinement's scratch folder, else into `folder`.
     """
 
-    def __init__(self, benchmark: benchmark_pb2.Benchmark, folder: Path, emit: Emit) -> None:
+    def __init__(
+        self,
+        benchmark: benchmark_pb2.Benchmark,
+        folder: Path,
+        emit: Emit,
+        confinement: Confinement = Confinement(),  # noqa: B008 - it cannot be changed
+        allowed_code: frozenset[str] = frozenset(),
+    ) -> None:
+        self._seal = confinement.seal
+        self._scratch = Path(confinement.scratch or folder)
+        self._allowed_code = allowed_code
         self._plan = benchmark.plan
         self._subject = benchmark.subjects[0]
         self._folder = folder
@@ -99,7 +111,7 @@ class Launch:
         self._progress(benchmark_pb2.Progress.PHASE_PROFILING)
         runtime = runtimes.load(self._subject.runtime)
         profile = benchmark_pb2.Profile(inferences=_PROFILE_INFERENCES)
-        session, _, _ = self._load(runtime, self._settings(profile_dir=self._folder))
+        session, _, _ = self._load(runtime, self._settings(profile_dir=self._scratch))
         try:
             for operator in session.profile(_PROFILE_INFERENCES):
                 profile.operators.add(
@@ -125,7 +137,7 @@ class Launch:
         with _inference():
             session.infer()
         tensors, left_out = session.outputs()
-        with (self._folder / "outputs.npz").open("wb") as file:
+        with (self._scratch / "outputs.npz").open("wb") as file:
             np.savez(file, **tensors)  # type: ignore[arg-type]
         # The agent names the file by its digest.
         self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
@@ -140,12 +152,15 @@ class Launch:
             graph_optimization=self._subject.graph_optimization,
             quantized_engine=self._subject.quantized_engine,
             profile_dir=profile_dir,
+            allowed_code=self._allowed_code,
         )
 
     def _load(
         self, runtime: runtimes.Runtime, settings: runtimes.Settings
     ) -> tuple[runtimes.Session, Feeds, int]:
         """Opens and prepares the model; the time in between, spent on making inputs, is not load."""
+        # Everything that is ours is imported and open; what comes now is somebody else's.
+        self._seal()
         before = time.perf_counter_ns()
         session = runtime.open(self._folder / "model" / self._subject.files[0].name, settings)
         opened = time.perf_counter_ns()

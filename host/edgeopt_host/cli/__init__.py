@@ -15,13 +15,15 @@ from edgeopt_host.errors import EdgeoptError
 # Command → module; imported when called, so that --help stays quick.
 _COMMANDS = {
     "device": "edgeopt_host.cli.device:device",
+    "identity": "edgeopt_host.cli.identity:identity",
     "push": "edgeopt_host.cli.push:push",
     "runs": "edgeopt_host.cli.runs:runs",
 }
 _HELP = {
     "device": "The devices of your bench: add, list, info, tag, remove.",
+    "identity": "This host's keys: show, export, import, list, revoke.",
     "push": "Upload a model to devices, run it there, report what it cost.",
-    "runs": "Stored runs: list, show, export, delete.",
+    "runs": "Stored runs: list, show, export, resume, delete.",
 }
 
 

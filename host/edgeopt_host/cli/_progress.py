@@ -64,6 +64,14 @@ class _Lines(ProgressObserver):
     def uploaded(self, device: str, model: str, sent_bytes: int, seconds: float) -> None:
         self._once(device, f"{model}: {uploaded(sent_bytes, seconds)}")
 
+    def waiting(
+        self, device: str, model: str, ahead: int, holder: str, holder_remaining_s: float
+    ) -> None:
+        # Its time left alone is no news.
+        key = (device, model, ahead, holder)
+        text = waiting(device, ahead, holder, holder_remaining_s)
+        self._once(device, f"{model}: {text}", key)
+
     def measuring(
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
@@ -75,10 +83,11 @@ class _Lines(ProgressObserver):
         end = run.error.message if run.error else "done"
         self._once(run.device.name, f"{run.model.name}: {end}")
 
-    def _once(self, device: str, text: str) -> None:
+    def _once(self, device: str, text: str, key: tuple[object, ...] | None = None) -> None:
+        key = key or (device, text)
         with self._lock:
-            if (device, text) not in self._said:
-                self._said.add((device, text))
+            if key not in self._said:
+                self._said.add(key)
                 note(f"{device}: {text}")
 
 
@@ -115,6 +124,11 @@ class _Bars(ProgressObserver):
         if sent_bytes:
             self._progress.console.print(f"{device}: {model}: {uploaded(sent_bytes, seconds)}")
 
+    def waiting(
+        self, device: str, model: str, ahead: int, holder: str, holder_remaining_s: float
+    ) -> None:
+        self._update(device, model, waiting(device, ahead, holder, holder_remaining_s), None)
+
     def measuring(
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
@@ -148,6 +162,17 @@ def uploaded(sent_bytes: int, seconds: float) -> str:
     # Of what took no time to send, the rate says nothing.
     rate = f" at {_units.size(round(speed))}/s" if sent_bytes >= _RATED_BYTES else ""
     return f"uploaded {_units.size(sent_bytes)}{rate}"
+
+
+def waiting(device: str, ahead: int, holder: str, holder_remaining_s: float) -> str:
+    """`waiting: 2 before this one`, `waiting: alice@laptop holds pi4 for 12 min more`."""
+    from edgeopt_host import _clock
+
+    parts = [f"{ahead} before this one"] if ahead or not holder else []
+    if holder:
+        left = f" for {_clock.span(holder_remaining_s)} more" if holder_remaining_s > 0 else ""
+        parts.append(f"{holder} holds {device}{left}")
+    return f"waiting: {', '.join(parts)}"
 
 
 def launch_name(launch: int, launches: int) -> str:

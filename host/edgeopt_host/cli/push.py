@@ -111,6 +111,10 @@ from edgeopt_host.errors import Cancelled
     metavar="S",
     help="For one model on one device; default 600.",
 )
+@click.option(
+    "--no-rerun", is_flag=True, help="Fail, rather than measure again, when the device restarts."
+)
+@click.option("--wait", is_flag=True, help="For a device that somebody else has reserved.")
 @click.option("--profile", is_flag=True, help="Add a pass that tells the time per operator.")
 @click.option("--energy", is_flag=True, help="Ask for energy per inference.")
 @click.option("--label", "labels", multiple=True, type=_parse.KeyValue(), help="Kept with the run.")
@@ -150,6 +154,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "warmup_s": options["warmup"],
         "duration_s": options["duration"],
         "timeout_s": options["timeout"],
+        "rerun": False if options["no_rerun"] else None,
     }
     providers = [Provider(name, "onnx") for name in options["providers"]]
     return {
@@ -174,6 +179,7 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
         "energy": options["energy"],
         "outputs": options["outputs"],
         "labels": dict(options["labels"]),
+        "wait": options["wait"],
     }
 
 

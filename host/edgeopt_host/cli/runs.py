@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from edgeopt_host.cli import _output
-from edgeopt_host.errors import UsageError
+from edgeopt_host.errors import Cancelled, UsageError
 
 _FORMATS = ("json", "csv", "markdown")  # of report.FORMATS, those that a file is for
 
 
 @click.group()
 def runs() -> None:
-    """Stored runs: list, show, export, delete.
+    """Stored runs: list, show, export, resume, delete.
 
     Where a command takes an ID, its first characters do when no other run's begin so.
     """
@@ -103,6 +103,35 @@ def export(ids: tuple[str, ...], format_: str, output: Path | None, **filters: A
         return
     _output.write(output, text)
     _output.note(f"{_output.counted(found, 'run')} written to {output}")
+
+
+@runs.command()
+@click.option(
+    "--device", "devices", multiple=True, metavar="NAME", help="Default: all that owe a run."
+)
+@click.option("--wait", is_flag=True, help="Also for what still waits or runs on its device.")
+@_output.format_option()
+def resume(devices: tuple[str, ...], *, wait: bool, format_: str) -> int:
+    """Fetch what devices finished for pushes that were killed or cut off.
+
+    A push does so by itself for the devices it uses.
+    """
+    from edgeopt_host import report
+    from edgeopt_host.bench import Bench
+    from edgeopt_host.cli._progress import observer
+
+    with observer() as watching:
+        try:
+            resumed = Bench().resume(devices, wait=wait, observer=watching)
+        except Cancelled:
+            if watching.runs:
+                _output.show(report.render(watching.runs, format_))
+            raise
+    if resumed.runs or format_ == "json":
+        _output.show(report.render(resumed.runs, format_))
+    elif resumed.complete:
+        _output.note("nothing to fetch")
+    return 0 if resumed.complete else 4
 
 
 @runs.command()

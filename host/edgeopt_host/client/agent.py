@@ -1,59 +1,36 @@
-"""One agent, as the host sees it: calls that end, also by `cancel`, and errors in one sentence."""
+"""One agent, as the host sees it."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from edgeopt.agent.v1 import (
-    agent_pb2,
-    agent_pb2_grpc,
-    benchmark_pb2,
-    blob_pb2,
-    blob_pb2_grpc,
-    device_pb2,
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, device_pb2
+from edgeopt_host.client._blobs import BlobCalls
+from edgeopt_host.client._calls import (
+    CALL_S,
+    PATIENCE_S,
+    PAUSE_S,
+    gone,
+    passing,
+    reason,
+    result_lost,
 )
-from edgeopt_host import _files
-from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable
-from edgeopt_host.modelfile import Digest
 
-_CALL_S = 10.0
 # The first question makes the agent probe its runtimes, one process each.
 _DEVICE_S = 120.0
 # To tell a device that its work is not wanted any more: Ctrl-C waits for this.
 _FAREWELL_S = 3.0
-# How long a broken watch or upload tries to come back.
-_PATIENCE_S = 30.0
-_PAUSE_S = 0.5
-_MESSAGE_BYTES = 256 * 1024
-_GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_PAGE = 1000
+
+_NS = 1_000_000_000
 
 
-class Agent:
-    """A connected agent, for one thread; `cancel` alone may come from others."""
-
-    def __init__(
-        self,
-        name: str,
-        channel: grpc.Channel,
-        cancelled: threading.Event | None = None,
-        notice: Callable[[str], None] = lambda _: None,
-    ) -> None:
-        self.name = name
-        self._notice = notice
-        self._agent = agent_pb2_grpc.AgentServiceStub(channel)
-        self._blobs = blob_pb2_grpc.BlobServiceStub(channel)
-        self._cancelled = cancelled or threading.Event()
-        self._call: Any = None  # the call under way that `cancel` is to end
+class Agent(BlobCalls):
+    """A connected agent, for one thread; `cancel` and `renew_lease` may come from others."""
 
     def device(self, *, refresh: bool = False, timeout_s: float = _DEVICE_S) -> device_pb2.Device:
         """Facts of the device; `refresh` probes its runtimes again.
@@ -69,238 +46,177 @@ class Agent:
             )
             return response.device
 
-    def upload(
-        self, path: Path, digest: Digest, progress: Callable[[int], None] = lambda _: None
-    ) -> int:
-        """Sends a file unless the device has it; goes on from where an earlier upload stopped.
-
-        Args:
-            path: the file.
-            digest: what it holds.
-            progress: told how many bytes the device will have with what was sent so far.
-
-        Returns:
-            Bytes that were sent: 0 when the device had it.
+    def status(self) -> agent_pb2.GetStatusResponse:
+        """What the device is doing: its queue, its lease, and what is wrong with it.
 
         Raises:
-            DeviceError: when the device refuses it, or stays away for 30 s.
-            EdgeoptError: when the file is not any more what `digest` says.
+            DeviceError: AGENT_TOO_OLD from an agent that cannot tell.
+        """
+        with self._errors():
+            response: agent_pb2.GetStatusResponse = self._ask(
+                self._agent.GetStatus, agent_pb2.GetStatusRequest()
+            )
+            return response
+
+    def benchmarks(self) -> list[benchmark_pb2.Benchmark]:
+        """All that the device knows, the oldest first.
+
+        Raises:
+            DeviceError: when it does not answer.
+        """
+        found: list[benchmark_pb2.Benchmark] = []
+        request = agent_pb2.ListBenchmarksRequest(page_size=_PAGE)
+        with self._errors():
+            while True:
+                page: agent_pb2.ListBenchmarksResponse = self._ask(
+                    self._agent.ListBenchmarks, request
+                )
+                found += page.benchmarks
+                if not page.next_page_token:
+                    return found
+                request.page_token = page.next_page_token
+
+    def create(
+        self,
+        benchmark: benchmark_pb2.Benchmark,
+        request_id: str,
+        *,
+        fencing_number: int = 0,
+        wait_for_lease: bool = False,
+    ) -> str:
+        """Queues a benchmark and returns its name; asking again with the same id changes nothing.
+
+        Raises:
+            Unreachable: when the device stays away for 30 s; it may or may not have it.
+            DeviceError: when the device refuses it.
+            Cancelled: after `cancel`, while the device was away; it may or may not have it.
+        """
+        request = agent_pb2.CreateBenchmarkRequest(
+            request_id=request_id,
+            benchmark=benchmark,
+            fencing_number=fencing_number,
+            wait_for_lease=wait_for_lease,
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                # Not by `_ask`: cancelled half-way, it might leave a benchmark without a known name.
+                return self._agent.CreateBenchmark(request, timeout=CALL_S).benchmark.name
+            except grpc.RpcError as error:
+                if not gone(error) or time.monotonic() >= deadline:
+                    raise self._translated(error) from error
+            self._raise_if_cancelled()
+            self._cancelled.wait(PAUSE_S)
+
+    def watch(self, name: str) -> Iterator[benchmark_pb2.BenchmarkEvent]:
+        """A benchmark's events in order, each once, across broken connections, until it has ended.
+
+        Raises:
+            Unreachable: when the device stays away for 30 s.
+            DeviceError: RESULT_LOST when the device does not know it any more.
             Cancelled: after `cancel`.
         """
-        sent = mismatches = 0
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            messages = None
-            try:
-                offset = self._committed_bytes(digest)
-                if offset is None:
-                    progress(digest.size_bytes)
-                    return sent
-                messages = _Messages(path, digest, offset, progress)
-                self._call = self._blobs.WriteBlob.future(iter(messages))
-                self._raise_if_cancelled()
-                committed = self._call.result().committed_size_bytes
-                if committed < digest.size_bytes and messages.ended:
-                    raise _changed(path)
-            except (grpc.RpcError, grpc.FutureCancelledError) as error:
-                self._raise_if_cancelled()
-                reason = _reason(error)
-                if messages is not None and messages.sent:
-                    deadline = time.monotonic() + _PATIENCE_S
-                if reason == "DIGEST_MISMATCH":
-                    # Once, it may be an earlier upload's part that was damaged; it is gone now.
-                    mismatches += 1
-                    if mismatches > 1:
-                        raise _changed(path) from error
-                # Another client's upload of the same file moves the offset.
-                elif not _passing(error, deadline) and (
-                    reason != "WRONG_WRITE_OFFSET" or time.monotonic() >= deadline
-                ):
-                    raise self._translated(error) from error
-                self._cancelled.wait(_PAUSE_S)
-            finally:
-                sent += messages.sent if messages is not None else 0
-
-    def download(self, digest: blob_pb2.Digest, path: Path) -> None:
-        """Reads a blob into a file; the file changes only when all has come.
-
-        Raises:
-            DeviceError: when the device does not have it, or stopped answering.
-            OSError: when the file cannot be written.
-        """
-        with self._errors():
-            request = blob_pb2.ReadBlobRequest(digest=digest)
-            self._call = self._blobs.ReadBlob(request, timeout=_DEVICE_S)
-            self._raise_if_cancelled()
-            _files.write_whole(path, (response.data for response in self._call))
-
-    def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[benchmark_pb2.BenchmarkEvent]:
-        """Runs a benchmark and yields its events in order, each once, across broken connections.
-
-        Raises:
-            Cancelled: after `cancel`, once the device has been told.
-        """
-        with self._errors():
-            request = agent_pb2.CreateBenchmarkRequest(
-                request_id=uuid.uuid4().hex, benchmark=benchmark
-            )
-            # Not by `_ask`: cancelled half-way, it might leave a benchmark without a known name.
-            name = self._agent.CreateBenchmark(request, timeout=_CALL_S).benchmark.name
-        try:
-            yield from self._watch(name)
-        except BaseException:
-            with contextlib.suppress(grpc.RpcError):
-                cancel = agent_pb2.CancelBenchmarkRequest(name=name)
-                self._agent.CancelBenchmark(cancel, timeout=_FAREWELL_S)
-                self._acknowledge(name)
-            raise
-        # The run is complete: an agent that keeps its events a while longer is no failure.
-        with contextlib.suppress(grpc.RpcError):
-            self._acknowledge(name)
-
-    def cancel(self) -> None:
-        """Ends what is under way, here and on the device; from any thread."""
-        self._cancelled.set()
-        if self._call is not None:
-            self._call.cancel()
-
-    def _acknowledge(self, name: str) -> None:
-        request = agent_pb2.AcknowledgeBenchmarkRequest(name=name)
-        self._agent.AcknowledgeBenchmark(request, timeout=_FAREWELL_S)
-
-    def _ask(self, method: Any, request: Any, timeout_s: float = _CALL_S) -> Any:
-        """A unary call that `cancel` ends."""
-        self._call = call = method.future(request, timeout=timeout_s)
-        self._raise_if_cancelled()
-        return call.result()
-
-    def _watch(self, name: str) -> Iterator[benchmark_pb2.BenchmarkEvent]:
         after = 0
         lost = False
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = 0.0
         while True:
             request = agent_pb2.WatchBenchmarkRequest(name=name, after_sequence=after)
+            started = time.monotonic()
             try:
                 self._call = self._agent.WatchBenchmark(request)
                 self._raise_if_cancelled()
                 for response in self._call:
-                    after = response.event.sequence
-                    deadline = time.monotonic() + _PATIENCE_S
+                    # Passing events have no number, and are not asked for again.
+                    after = max(after, response.event.sequence)
                     lost = False
                     yield response.event
             except grpc.RpcError as error:
                 self._raise_if_cancelled()
-                if after and _reason(error) == "BENCHMARK_NOT_FOUND":
-                    raise DeviceError(
-                        "the agent restarted and has lost the benchmark under way; push again",
-                        "AGENT_RESTARTED",
-                    ) from error
-                if not _passing(error, deadline):
+                if reason(error) == "BENCHMARK_NOT_FOUND":
+                    raise result_lost(self.name) from error
+                now = time.monotonic()
+                # What lasted longer than that was a connection on which nothing happened.
+                if not lost or now - started > PATIENCE_S:
+                    deadline = now + PATIENCE_S
+                if not passing(error, deadline):
                     raise self._translated(error) from error
                 if not lost:
                     self._notice(
-                        f"{self.name}: the connection is lost; trying again for {_PATIENCE_S:.0f} s"
+                        f"{self.name}: the connection is lost; trying again for {PATIENCE_S:.0f} s"
                     )
                 lost = True
-                self._cancelled.wait(_PAUSE_S)
+                self._cancelled.wait(PAUSE_S)
             else:
                 return
 
-    def _committed_bytes(self, digest: Digest) -> int | None:
-        """Where to go on from; None when the device has all of it."""
-        message = blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
-        request = blob_pb2.FindMissingBlobsRequest(digests=[message])
-        response: blob_pb2.FindMissingBlobsResponse = self._ask(
-            self._blobs.FindMissingBlobs, request
-        )
-        missing = response.missing
-        return missing[0].committed_size_bytes if missing else None
+    def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[benchmark_pb2.BenchmarkEvent]:
+        """Runs a benchmark whose result nobody else is to fetch: created, watched, forgotten.
 
-    def _raise_if_cancelled(self) -> None:
-        if self._cancelled.is_set():
-            if self._call is not None:
-                self._call.cancel()
-            raise Cancelled(f"cancelled on {self.name}")
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+        Raises:
+            Cancelled: after `cancel`, once the device has been told.
+        """
+        name = self.create(benchmark, uuid.uuid4().hex)
         try:
-            yield
-        except (grpc.RpcError, grpc.FutureCancelledError) as error:
-            self._raise_if_cancelled()
+            yield from self.watch(name)
+        except BaseException:
+            self.forget(name)
+            raise
+        self.acknowledge(name)
+
+    def forget(self, name: str) -> bool:
+        """Ends a benchmark that nobody wants any more; False when the device could not be told."""
+        request = agent_pb2.CancelBenchmarkRequest(name=name)
+        try:
+            self._agent.CancelBenchmark(request, timeout=_FAREWELL_S)
+        except grpc.RpcError as error:
+            return reason(error) == "BENCHMARK_NOT_FOUND"
+        return self.acknowledge(name)
+
+    def acknowledge(self, name: str) -> bool:
+        """Tells that results have arrived; False when the device could not be told.
+
+        A run is complete without: an agent that keeps its events a while longer is no failure.
+        """
+        request = agent_pb2.AcknowledgeBenchmarkRequest(name=name)
+        try:
+            self._agent.AcknowledgeBenchmark(request, timeout=_FAREWELL_S)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def acquire_lease(self, request_id: str, purpose: str, term_s: float) -> agent_pb2.Lease:
+        """Reserves the device.
+
+        Raises:
+            DeviceError: DEVICE_RESERVED when somebody has it, named in its metadata.
+        """
+        with self._errors():
+            request = agent_pb2.AcquireLeaseRequest(
+                request_id=request_id, purpose=purpose, term_ns=round(term_s * _NS)
+            )
+            response: agent_pb2.AcquireLeaseResponse = self._ask(self._agent.AcquireLease, request)
+            return response.lease
+
+    def renew_lease(self, fencing_number: int, term_s: float) -> agent_pb2.Lease:
+        """Starts a lease's term anew; also while another thread watches a benchmark.
+
+        Raises:
+            DeviceError: LEASE_LOST when it has ended.
+        """
+        request = agent_pb2.RenewLeaseRequest(
+            fencing_number=fencing_number, term_ns=round(term_s * _NS)
+        )
+        try:
+            return self._agent.RenewLease(request, timeout=CALL_S).lease
+        except grpc.RpcError as error:
             raise self._translated(error) from error
 
-    def _translated(self, error: Exception) -> DeviceError:
-        """What the agent said, or that it said nothing."""
-        if not isinstance(error, grpc.Call):
-            return DeviceError(str(error))
-        if error.code() in _GONE:
-            return Unreachable(
-                f"the agent of {self.name!r} stopped answering ({error.code().name.lower()}); is the device "
-                "still on, and `edgeopt-agent serve` running?"
-            )
-        if error.code() == grpc.StatusCode.UNIMPLEMENTED:
-            return DeviceError(
-                f"the agent of {self.name!r} is older than this host and lacks what was asked of it; "
-                "update edgeopt there",
-                "AGENT_TOO_OLD",
-            )
-        return DeviceError(
-            error.details() or "the agent gave no reason", _reason(error) or error.code().name
-        )
+    def release_lease(self, fencing_number: int, *, force: bool = False) -> None:
+        """Ends a lease; one that has ended stays so.
 
-
-class _Messages:
-    """The messages of one upload, counted as gRPC takes them."""
-
-    def __init__(
-        self, path: Path, digest: Digest, offset: int, progress: Callable[[int], None]
-    ) -> None:
-        self.sent = 0
-        self.ended = False  # the file had no more to send
-        self._path = path
-        self._digest = digest
-        self._offset = offset
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[blob_pb2.WriteBlobRequest]:
-        digest = blob_pb2.Digest(sha256=self._digest.sha256, size_bytes=self._digest.size_bytes)
-        yield blob_pb2.WriteBlobRequest(digest=digest, write_offset=self._offset)
-        # A file that is gone is one that has no more to send.
-        with contextlib.suppress(OSError), self._path.open("rb") as file:
-            file.seek(self._offset)
-            # One that has grown is sent as far as it was hashed.
-            while data := file.read(min(_MESSAGE_BYTES, self._left())):
-                yield blob_pb2.WriteBlobRequest(data=data)
-                self.sent += len(data)
-                self._progress(self._offset + self.sent)
-        self.ended = True
-
-    def _left(self) -> int:
-        return self._digest.size_bytes - self._offset - self.sent
-
-
-def _changed(path: Path) -> EdgeoptError:
-    return EdgeoptError(
-        f"{path} changed while it was sent, so the device does not have it; push it again once "
-        "nothing writes to it any more",
-        "FILE_CHANGED",
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The agent's reason, such as WRONG_WRITE_OFFSET; empty when it gave none."""
-    info = error_details_pb2.ErrorInfo()
-    status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
-    for detail in status.details if status else ():
-        detail.Unpack(info)
-    return str(info.reason)
-
-
-def _passing(error: Exception, deadline: float) -> bool:
-    """Whether it is worth trying again."""
-    return (
-        isinstance(error, grpc.Call)
-        and error.code() == grpc.StatusCode.UNAVAILABLE
-        and time.monotonic() < deadline
-    )
+        Raises:
+            DeviceError: when it is somebody else's and not forced.
+        """
+        with self._errors():
+            request = agent_pb2.ReleaseLeaseRequest(fencing_number=fencing_number, force=force)
+            self._ask(self._agent.ReleaseLease, request)

@@ -3,55 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import grpc
 
+from edgeopt_host.client import _channel, _diagnose, _trust
 from edgeopt_host.client.agent import Agent
 from edgeopt_host.client.local import LocalAgent
-from edgeopt_host.errors import Cancelled, Unreachable
+from edgeopt_host.errors import Cancelled, DeviceError, Unreachable
+from edgeopt_host.identity import HostIdentity
 from edgeopt_host.inventory import Device
 
-_IDEMPOTENT = [
-    {"service": "edgeopt.agent.v1.AgentService", "method": method}
-    for method in (
-        "GetDevice",
-        "CreateBenchmark",  # by its request id
-        "GetBenchmark",
-        "ListBenchmarks",
-        "CancelBenchmark",
-        "AcknowledgeBenchmark",
-    )
-] + [
-    {"service": "edgeopt.agent.v1.BlobService", "method": method}
-    for method in ("FindMissingBlobs", "ListBlobs", "DeleteBlob")
-]
 _POLL_S = 0.2
-_RETRY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.2s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-_OPTIONS = (
-    (
-        "grpc.service_config",
-        json.dumps({"methodConfig": [{"name": _IDEMPOTENT, "retryPolicy": _RETRY}]}),
-    ),
-    # The agent's side of this pair is in edgeopt_agent/server/serve.py.
-    ("grpc.keepalive_time_ms", 7_500),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    # A device on the bench is never behind the web proxy.
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-)
+
+
+class Link(NamedTuple):
+    """An open way to an agent; over TLS, who this host and the device are to each other."""
+
+    channel: grpc.Channel
+    identity: HostIdentity | None
+    device_id: str
 
 
 @contextlib.contextmanager
@@ -72,22 +46,108 @@ def connect(
     Raises:
         Cancelled: after `stop`.
         Unreachable: when no agent answers.
+        Untrusted: when the agent and this host do not trust each other.
     """
     stop = stop or threading.Event()
+    notice = on_wait or (lambda _: None)
     with contextlib.ExitStack() as stack:
-        address = device.address
         if device.name == "local":
-            address = stack.enter_context(LocalAgent(on_wait, stop)).address
-        channel = stack.enter_context(grpc.insecure_channel(address, options=_OPTIONS))
-        if not _ready(channel, timeout_s, stop):
-            raise Unreachable(
-                f"no agent answers for device {device.name!r} at {device.address} within {timeout_s:g} s; "
-                "is `edgeopt-agent serve` running there, and listening at that address?"
-            )
-        yield Agent(device.name, channel, stop, on_wait or (lambda _: None))
+            local = stack.enter_context(LocalAgent(on_wait, stop))
+            channel = stack.enter_context(_channel.plain(local.address))
+            if not _ready(channel, timeout_s, stop):
+                raise _silent(device, timeout_s)
+        else:
+            link = stack.enter_context(open_channel(device, timeout_s, stop))
+            channel = link.channel
+            if link.identity is not None:
+                _trust.keep(link.device_id, channel, link.identity)
+        yield Agent(device.name, channel, stop, notice)
 
 
-def _ready(channel: grpc.Channel, timeout_s: float, stop: threading.Event) -> bool:
+@contextlib.contextmanager
+def open_channel(
+    device: Device, timeout_s: float = 5.0, stop: threading.Event | None = None
+) -> Iterator[Link]:
+    """A channel to an agent that answers.
+
+    Raises:
+        Cancelled, Unreachable, Untrusted: as `connect` does.
+    """
+    stop = stop or threading.Event()
+    identity = _channel.host_identity(device)
+    device_id = ""
+    with contextlib.ExitStack() as stack:
+        if identity is None:
+            channel = stack.enter_context(_channel.plain(device.address))
+            if not _ready(channel, timeout_s, stop):
+                raise _silent(device, timeout_s)
+        else:
+            channel, device_id = _secure(device, identity, timeout_s, stop)
+            stack.enter_context(contextlib.closing(channel))
+        yield Link(channel, identity, device_id)
+
+
+def _secure(
+    device: Device, identity: HostIdentity, timeout_s: float, stop: threading.Event
+) -> tuple[grpc.Channel, str]:
+    """Tries the identity that the device has, then the one that a broken rotation may have given it."""
+    refused: DeviceError | None = None
+    for device_id in (device.identity, device.next_identity):
+        if device_id is None:
+            continue
+        channel = _channel.secure(device.address, device_id, identity)
+        try:
+            refused = _await(channel, device, device_id, identity, timeout_s, stop)
+        except BaseException:
+            channel.close()
+            raise
+        if refused is None:
+            if device_id == device.next_identity:
+                _trust.adopt(device, device_id)
+            return channel, device_id
+        channel.close()
+        if refused.reason != "WRONG_DEVICE":
+            break
+    raise refused or _silent(device, timeout_s)
+
+
+def _await(
+    channel: grpc.Channel,
+    device: Device,
+    device_id: str,
+    identity: HostIdentity,
+    timeout_s: float,
+    stop: threading.Event,
+) -> DeviceError | None:
+    """Waits for the agent; returns what stands between, at once where waiting does not mend it."""
+    failed = threading.Event()
+
+    def look(state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            failed.set()
+
+    channel.subscribe(look)
+    try:
+        if _ready(channel, timeout_s, stop, failed):
+            return None
+        if failed.is_set():
+            found = _diagnose.diagnose(device, device_id, identity)
+            if found is not None and not isinstance(found, Unreachable):
+                return found
+            # An agent that restarts comes back.
+            if _ready(channel, timeout_s, stop):
+                return None
+        return _diagnose.diagnose(device, device_id, identity) or _silent(device, timeout_s)
+    finally:
+        channel.unsubscribe(look)
+
+
+def _ready(
+    channel: grpc.Channel,
+    timeout_s: float,
+    stop: threading.Event,
+    give_up: threading.Event | None = None,
+) -> bool:
     """Waits for an answer; False when none comes in time."""
     ready = grpc.channel_ready_future(channel)
     deadline = time.monotonic() + timeout_s
@@ -96,8 +156,15 @@ def _ready(channel: grpc.Channel, timeout_s: float, stop: threading.Event) -> bo
         try:
             ready.result(timeout=max(0.0, min(left_s, _POLL_S)))
         except grpc.FutureTimeoutError:
-            if left_s <= 0:
+            if left_s <= 0 or (give_up is not None and give_up.is_set()):
                 return False
         else:
             return True
     raise Cancelled("cancelled while connecting")
+
+
+def _silent(device: Device, timeout_s: float) -> Unreachable:
+    return Unreachable(
+        f"no agent answers for device {device.name!r} at {device.address} within {timeout_s:g} s; "
+        "is `edgeopt-agent serve` running there, and listening at that address?"
+    )

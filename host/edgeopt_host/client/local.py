@@ -21,6 +21,7 @@ from edgeopt_host.errors import Cancelled, DeviceError
 _START_S = 20.0
 _STOP_S = 5.0
 _POLL_S = 0.2
+_PREFIX = "edgeopt-local-"
 
 
 class LocalAgent:
@@ -44,8 +45,9 @@ class LocalAgent:
         with contextlib.ExitStack() as stack:
             state = (paths.data_dir() / "local-agent").absolute()
             stack.enter_context(_turn(state, self._on_wait, self._stop))
+            _await_predecessor(state, self._stop)
             # Socket paths hold 107 bytes: a short folder of its own, open to its owner only.
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeopt-", dir="/tmp"))
+            folder = stack.enter_context(_folder())
             self.address = f"unix:{folder}/agent.sock"
             stack.enter_context(_process(self.address, state, self._stop))
             self._stack = stack.pop_all()
@@ -53,6 +55,44 @@ class LocalAgent:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for the socket, locked while it is in use; what killed processes left is removed."""
+    _remove_leftovers()
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp"))
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            break
+        # Another process took it for a dead one's, in the moment before it was locked.
+        os.close(lock)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+        os.close(lock)
+
+
+def _remove_leftovers() -> None:
+    for folder in Path("/tmp").glob(f"{_PREFIX}*"):  # noqa: S108 - see `_folder`
+        with contextlib.suppress(OSError):
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(lock).st_uid == os.getuid():
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(folder)
+            finally:
+                os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Removes what is ours in it, and the folder unless somebody put more there."""
+    with contextlib.suppress(OSError):
+        (folder / "agent.sock").unlink(missing_ok=True)
+        folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -79,7 +119,20 @@ def _turn(
         yield
 
 
-def _locked(lock: IO[str]) -> bool:
+def _await_predecessor(state: Path, stop: threading.Event) -> None:
+    """The agent of a command that was killed takes a moment to end its worker, and then itself."""
+    deadline = time.monotonic() + _START_S
+    # An agent locks the folder of its state.
+    lock = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _locked(lock) and time.monotonic() < deadline:
+            _raise_if_set(stop)
+            stop.wait(_POLL_S)
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: IO[str] | int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

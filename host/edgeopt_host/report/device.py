@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from edgeopt.agent.v1 import device_pb2
+from edgeopt.agent.v1 import agent_pb2, device_pb2
 from edgeopt_host import _enums
 from edgeopt_host.inventory import Device
-from edgeopt_host.report import _units
+from edgeopt_host.report import _units, status
 from edgeopt_host.report._cells import plain
 from edgeopt_host.report._console import Cell, grid, is_terminal, section, table, to_text
 
 SCHEMA = "edgeopt.device/1"
-LIST_SCHEMA = "edgeopt.devices/1"
 
 _WORDS = {
     "temperature_celsius": "temperature",
@@ -33,22 +33,41 @@ _WORDS = {
 }
 
 
-def document(device: Device, facts: device_pb2.Device) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Answer:
+    """What a device said, as far as it did.
+
+    Args:
+        device: from the inventory.
+        facts: what it is.
+        status: what it does; None from an agent that is too old to tell.
+        error: (reason, message) of one that is silent.
+    """
+
+    device: Device
+    facts: device_pb2.Device | None = None
+    status: agent_pb2.GetStatusResponse | None = None
+    error: tuple[str, str] | None = None
+
+
+def document(answer: Answer) -> dict[str, Any]:
     """The document `edgeopt.device/1`; null where the device does not tell."""
-    return {"schema": SCHEMA, **entry(device, facts)}
+    return {"schema": SCHEMA, **entry(answer)}
 
 
-def entry(
-    device: Device, facts: device_pb2.Device | None, error: tuple[str, str] | None = None
-) -> dict[str, Any]:
-    """A device's inventory entry and facts; `error` is (reason, message) of one that is silent."""
+def entry(answer: Answer) -> dict[str, Any]:
+    """A device's inventory entry, facts and status."""
+    device, facts, error = answer.device, answer.facts, answer.error
     return {
         "name": device.name,
         "address": device.address or None,
         "tags": list(device.tags),
+        "enrolled": device.identity is not None,
         "reachable": facts is not None,
         "error": None if error is None else {"reason": error[0], "message": error[1]},
         "facts": None if facts is None else _facts(facts),
+        "status": None if answer.status is None else status.entry(answer.status),
+        "trouble": status.troubles(facts, answer.status),
     }
 
 
@@ -57,40 +76,29 @@ def render_document(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def render_facts(device: Device, facts: device_pb2.Device) -> str:
+def render_facts(
+    device: Device,
+    facts: device_pb2.Device,
+    state: agent_pb2.GetStatusResponse | None = None,
+) -> str:
     """Everything a device tells of itself."""
     where = plain(device.address) or "built in"
     tags = f", tags {', '.join(device.tags)}" if device.tags else ""
+    rows: list[tuple[str, Cell]] = [*_rows(facts), ("Enrolled", status.enrolled(device))]
+    if state is not None:
+        rows.append(("Doing", plain(status.doing(state))))
+    rows += [
+        ("Trouble", Text.assemble((plain(trouble), "yellow")))
+        for trouble in status.troubles(facts, state)
+    ]
     parts = [
-        section(Text(plain(device.name)), where + tags, grid(_rows(facts))),
+        section(Text(plain(device.name)), where + tags, grid(rows)),
         Text(""),
         _runtimes(facts.runtimes),
         Text(""),
         _sensors(facts.sensors),
     ]
     return to_text(*parts)
-
-
-def render_list(
-    answers: Sequence[tuple[Device, device_pb2.Device | None, tuple[str, str] | None]],
-) -> str:
-    """One line per device; what a silent one's trouble is stands in the last column."""
-    columns = [(title, "left") for title in ("Device", "Address", "Tags", "Agent", "Board")]
-    columns += [("Runtimes", "wrap"), ("Trouble", "wrap")]
-    rows = []
-    for device, facts, error in answers:
-        row: list[Cell] = [device.name, plain(device.address) or "built in", " ".join(device.tags)]
-        if facts is None:
-            # What to do about it is for `device info` to say.
-            trouble = plain(error[1]).partition(";")[0] if error else ""
-            row += ["", "", "", Text.assemble((trouble, "red"))]
-        else:
-            works = [plain(r.name) for r in facts.runtimes if not r.unavailable_reason]
-            board = plain(facts.board.model) or plain(facts.cpu.model) or "unknown"
-            board += " (emulated)" if facts.emulated else ""
-            row += [plain(facts.agent_version), board, " ".join(works) or "none", ""]
-        rows.append(row)
-    return to_text(table(columns, rows, boxed=is_terminal()))
 
 
 def _facts(facts: device_pb2.Device) -> dict[str, Any]:
@@ -153,6 +161,11 @@ def _facts(facts: device_pb2.Device) -> dict[str, Any]:
             for sensor in facts.sensors
         ],
         "storage_free_bytes": facts.storage_free_bytes,
+        "confinement": {
+            "mechanisms": list(facts.confinement.mechanisms),
+            "missing": list(facts.confinement.missing),
+        },
+        "allowed_code": list(facts.allowed_code),
     }
 
 
@@ -180,6 +193,19 @@ def _rows(facts: device_pb2.Device) -> Iterable[tuple[str, Cell]]:
     yield "Storage", f"{_units.size(facts.storage_free_bytes)} free for models and data"
     yield "System", ", ".join(plain(part) for part in (facts.os.name, facts.os.kernel) if part)
     yield "Agent", f"{plain(facts.agent_version)}, Python {plain(facts.os.python)}"
+    yield "Confinement", _confinement(facts)
+    code = plain(", ".join(facts.allowed_code))
+    yield "Model code", f"allowed: {code}" if code else "refused: models are data"
+
+
+def _confinement(facts: device_pb2.Device) -> Text:
+    """What keeps a model from doing harm, and why it is not more."""
+    text = Text(plain(", ".join(facts.confinement.mechanisms)) or "none")
+    if not facts.confinement.mechanisms:
+        text.stylize("yellow")
+    if facts.confinement.missing:
+        text.append(f" ({plain('; '.join(facts.confinement.missing))})", style="dim")
+    return text
 
 
 def _cluster(cluster: device_pb2.CpuCluster) -> str:

@@ -7,8 +7,9 @@ with RunStore.open() as store:
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,15 +20,16 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from edgeopt_host.errors import StoreError, UsageError
 from edgeopt_host.run import Run
-from edgeopt_host.store import _codec
+from edgeopt_host.store import _codec, _pending
 from edgeopt_host.store._engine import explained, find_url, open_engine, release_space
 from edgeopt_host.store._ids import id_range, new_id
+from edgeopt_host.store._pending import PendingRun, new_request_id, run_id_of
 from edgeopt_host.store.schema import DocumentRow, LabelRow, LaunchRow, RunRow
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["RunStore", "new_id"]
+__all__ = ["PendingRun", "RunStore", "new_id", "new_request_id", "run_id_of"]
 
 # Inside the class, `list` is its method.
 _Runs: TypeAlias = list[Run]
@@ -79,15 +81,78 @@ class RunStore:
         Raises:
             StoreError: when a run of this id is there already, or it cannot be written.
         """
-        rows = _codec.to_rows(run)
         with explained(self._engine.url), Session(self._engine) as session:
-            try:
-                session.add(rows[0])
-                session.flush()
-                session.add_all(rows[1:])
-                session.commit()
-            except IntegrityError as error:
-                raise StoreError(f"a run {run.id} is stored already") from error
+            self._add(session, run)
+            session.commit()
+
+    def begin(self, pending: PendingRun) -> None:
+        """Keeps that a device is about to be asked for a run.
+
+        Raises:
+            StoreError: when it cannot be written: the device must then not be asked.
+        """
+        with self._writing() as session:
+            _pending.add(session, pending)
+
+    def created(self, request_id: str, benchmark: str) -> None:
+        """Keeps that the device has taken the request, and what it calls the benchmark."""
+        with self._writing() as session:
+            _pending.change(session, request_id, benchmark=benchmark)
+
+    def cancelled(self, request_id: str) -> None:
+        """Keeps that nobody wants a run any more that its device could not be told about."""
+        with self._writing() as session:
+            _pending.change(session, request_id, cancelled=True)
+
+    def claim(self, pending: PendingRun, owner: str) -> bool:
+        """Takes a pending run over; False when it is another's by now, or is no more."""
+        with self._writing() as session:
+            return _pending.claim(session, pending.request_id, pending.owner, owner)
+
+    def finish(self, run: Run, request_id: str) -> None:
+        """Keeps a run that was pending; it is pending until all of it is kept.
+
+        Raises:
+            StoreError: when a run of this id is there already, or it cannot be written.
+        """
+        with explained(self._engine.url), Session(self._engine) as session:
+            _pending.remove(session, request_id)
+            self._add(session, run)
+            session.commit()
+
+    def drop(self, request_id: str) -> None:
+        """Forgets a pending run, of which nothing is to be kept."""
+        with self._writing() as session:
+            _pending.remove(session, request_id)
+
+    def pending(self) -> list[PendingRun]:
+        """Runs that devices owe, the oldest first; those of living processes among them.
+
+        Raises:
+            StoreError: when the database cannot be read.
+        """
+        with explained(self._engine.url), Session(self._engine) as session:
+            return _pending.read(session)
+
+    def stored(self, run_ids: Iterable[str]) -> set[str]:
+        """Those of these runs that are stored, and not pending."""
+        with explained(self._engine.url), Session(self._engine) as session:
+            return _pending.stored(session, list(run_ids))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Session]:
+        with explained(self._engine.url), Session(self._engine) as session:
+            yield session
+            session.commit()
+
+    def _add(self, session: Session, run: Run) -> None:
+        rows = _codec.to_rows(run)
+        try:
+            session.add(rows[0])
+            session.flush()
+        except IntegrityError as error:
+            raise StoreError(f"a run {run.id} is stored already") from error
+        session.add_all(rows[1:])
 
     def get(self, run_id: str, *, samples: bool = False) -> Run:
         """The run of this id, or whose id alone begins with it; its launches with `samples`.

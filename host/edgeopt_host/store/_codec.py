@@ -55,7 +55,9 @@ def to_run(document: dict[str, Any], channels: dict[str, str]) -> Run:
     """
     try:
         run = Run.from_document(document)
-    except (AttributeError, KeyError, TypeError) as error:
+        if not isinstance(run, Run):
+            raise TypeError("it is no run")  # noqa: TRY301 - one message for all
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"a stored run is damaged: {error}") from error
     run.channels = channels
     return run
@@ -77,7 +79,15 @@ def to_launch(row: LaunchRow) -> Launch:
             for (start, _), latencies in zip(row.blocks, np.split(samples, ends[:-1]), strict=False)
         ]
         readings = [_reading(item) for item in json.loads(zlib.decompress(row.readings))]
-    except (ValueError, TypeError, KeyError, zlib.error) as error:
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        zlib.error,
+    ) as error:
         raise StoreError(
             f"launch {row.position} of the stored run {row.run_id} is damaged: {error}"
         ) from error

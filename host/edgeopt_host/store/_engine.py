@@ -120,8 +120,8 @@ def _prepare(connection: Any, _record: Any) -> None:
     if cursor.execute("PRAGMA page_count").fetchone() == (0,):
         # So that deleting runs gives the disk back. A file is told before its first table.
         cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    # Safe in WAL mode: a power cut may lose the last run, never the database.
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    # A device forgets a result once it is told that it is stored: a power cut must not undo that.
+    cursor.execute("PRAGMA synchronous=FULL")
     try:
         # Readers and a writer don't wait for each other. Stays with the file once it is set.
         cursor.execute("PRAGMA journal_mode=WAL")

@@ -2,7 +2,8 @@
 
 `runs` holds what runs are found by, and nothing else: a million of its rows are about 200 MB, so
 that any filter answers at once. What a run says (`documents`) and what was measured (`launches`)
-stand apart and are read for the runs that were found.
+stand apart and are read for the runs that were found. `pending` has what devices were asked for and
+still owe.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # The newest revision in migrations/versions: a database that has it needs no alembic.
-REVISION = "0001"
+REVISION = "0002"
 # Not alembic's default: Optuna keeps its own `alembic_version` in the same PostgreSQL.
 VERSION_TABLE = "edgeopt_version"
 
@@ -126,3 +127,28 @@ class LaunchRow(Base):
     samples: Mapped[bytes] = mapped_column(LargeBinary)
     # zlib of JSON, in UTF-8: one object per reading.
     readings: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class PendingRow(Base):
+    """A run that a device was asked for and that is not stored yet."""
+
+    __tablename__ = "pending"
+
+    # As the device knows it; begins with the run's id.
+    request_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str] = mapped_column(Text)
+    # Of a device that is enrolled: its name may be another's by the time the run is fetched.
+    identity: Mapped[str | None] = mapped_column(Text)
+    create_time: Mapped[datetime] = mapped_column(UtcDateTime)
+    # The benchmark's name, once the device has given one.
+    benchmark: Mapped[str | None] = mapped_column(Text)
+    # Nobody wants it any more, and the device could not be told.
+    cancelled: Mapped[bool]
+    # The process that takes care of it: edgeopt_host.owner.
+    owner: Mapped[str] = mapped_column(String(64))
+    # The run as it was begun: as in `documents`.
+    document: Mapped[dict[str, Any]] = mapped_column(JSON)
+    channels: Mapped[dict[str, str]] = mapped_column(JSON)
+    # Where the outputs are to go: a path, as its bytes.
+    outputs: Mapped[bytes | None] = mapped_column(LargeBinary)

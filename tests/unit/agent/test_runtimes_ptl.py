@@ -17,6 +17,7 @@ from edgeopt_agent import runtimes
 from edgeopt_agent.runtimes import ModelError, Settings, TensorSpec
 from models import build, fetch
 
+TORCHSCRIPT = Settings(allowed_code=frozenset({"torchscript"}))
 # Saves a small module; saving warns, and quantized kernels are chosen by a global setting.
 MAKE = """
 import json, sys, torch
@@ -136,7 +137,7 @@ def test_same_network_as_ptl_and_onnx(ptl: runtimes.Runtime) -> None:
 
 def test_torchscript_with_control_flow(ptl: runtimes.Runtime) -> None:
     """A file the lite interpreter cannot express runs as what it is, full TorchScript."""
-    session = ptl.open(fetch("silero-vad", "silero_vad.jit"), Settings())
+    session = ptl.open(fetch("silero-vad", "silero_vad.jit"), TORCHSCRIPT)
     assert session.inputs is None
     (score,) = infer(session, {"x": np.zeros((1, 512), np.float32), "sr": np.array(16000)}).values()
     assert score.shape == (1, 1)
@@ -146,11 +147,17 @@ def test_torchscript_with_control_flow(ptl: runtimes.Runtime) -> None:
     assert runtimes.readable(caught.value) == "builtins.ValueError: Input audio chunk is too short"
 
 
+def test_torchscript_that_nobody_allowed(ptl: runtimes.Runtime) -> None:
+    with pytest.raises(ModelError, match=r"--allow torchscript.*docs/security\.md") as caught:
+        ptl.open(fetch("silero-vad", "silero_vad.jit"), Settings())
+    assert caught.value.reason == "CODE_NOT_ALLOWED"
+
+
 @pytest.mark.parametrize("lite", [True, False])
 def test_inputs_without_a_signature(
     ptl: runtimes.Runtime, make: Callable[..., Path], *, lite: bool
 ) -> None:
-    session = ptl.open(make("plain", lite=lite), Settings())
+    session = ptl.open(make("plain", lite=lite), Settings() if lite else TORCHSCRIPT)
     assert session.inputs is None
     x, y = np.arange(3, dtype=np.float32), np.ones(3, np.float32)
     outputs = infer(session, {"first": x, "second": y})
@@ -230,7 +237,7 @@ def test_operator_of_optimize_for_mobile(ptl: runtimes.Runtime, make: Callable[.
     model = make("plain", lite=False)
     rewrite(model, b"torch.add", b"ops.prepacked.linear_clamp_run")
     with pytest.raises(ModelError, match=r"prepacked::linear_clamp_run.*2\.13") as caught:
-        ptl.open(model, Settings())
+        ptl.open(model, TORCHSCRIPT)
     assert caught.value.reason == "UNSUPPORTED_OPERATOR"
 
 

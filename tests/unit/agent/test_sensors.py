@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 import boards
 from edgeopt_agent import sensors
 from edgeopt_agent.errors import Unavailable
-from edgeopt_agent.sensors import _rpi_throttle
+from edgeopt_agent.sensors import _rpi_throttle, _vcio
+from edgeopt_agent.sensors._vcio import Firmware
+
+IOCTL = fcntl.ioctl
+
+
+@pytest.fixture(autouse=True)
+def mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_vcio.fcntl, "ioctl", boards.firmware_ioctl)
 
 
 def read(root: Path) -> dict[str, float]:
@@ -56,31 +65,41 @@ def test_pi4_firmware_file_tells_now_from_before(tmp_path: Path) -> None:
 
 def test_pi_without_access_to_the_firmware_says_what_to_do(tmp_path: Path) -> None:
     root = boards.lay_out("pi5", tmp_path)
-    # As vcgencmd answers a user outside the group "video" (raspberrypi/utils #52).
-    boards.write(
-        root / "usr/bin/vcgencmd",
-        '#!/bin/sh\necho "Can\'t open device file: /dev/vcio"\necho Try something else\nexit 255',
-    )
-    reason = reasons(root)["rpi-throttle"]
-    assert "Can't open device file: /dev/vcio; " in reason
+    (root / "dev/vcio").chmod(0)
+    with boards.unprivileged():
+        reason = reasons(root)["rpi-throttle"]
+    assert f"{root}/dev/vcio: permission denied" in reason
     assert "group" in reason
-    assert "Try" not in reason
 
 
-def test_vcgencmd_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_firmware_that_does_not_answer_has_no_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = boards.lay_out("pi5", tmp_path)
-    boards.write(root / "usr/bin/vcgencmd", "#!/bin/sh\nexec sleep 60")
-    monkeypatch.setattr(_rpi_throttle, "_TIMEOUT_S", 0.1)
-    assert "timed out" in reasons(root)["rpi-throttle"]
+    monkeypatch.setattr(_vcio.fcntl, "ioctl", IOCTL)  # which an ordinary file does not take
+    assert "no value from any channel" in reasons(root)["rpi-throttle"]
 
 
-def test_vcgencmd_is_asked_seldom_and_the_kernel_often(tmp_path: Path) -> None:
+def test_what_the_firmware_refuses_is_an_error_and_the_next_question_is_answered(
+    tmp_path: Path,
+) -> None:
+    firmware = Firmware(boards.lay_out("pi5", tmp_path) / "dev/vcio")
+    with pytest.raises(ValueError, match="refuses 'open_doors' with error 1"):
+        firmware.gencmd("open_doors")
+    with pytest.raises(ValueError, match="1024 bytes"):
+        firmware.gencmd("x" * 1023)
+    assert firmware.gencmd("get_throttled") == "throttled=0x50005"
+    firmware.close()
+
+
+def test_the_firmware_is_asked_seldom_and_the_kernel_often(tmp_path: Path) -> None:
     of = _rpi_throttle.RaspberryPiThrottle
-    command = of.discover(boards.lay_out("pi5", tmp_path / "5"))
+    firmware = of.discover(boards.lay_out("pi5", tmp_path / "5"))
     kernel = of.discover(boards.lay_out("pi4", tmp_path / "4"))
-    assert command.min_interval_ns == 1_000_000_000
-    assert kernel.min_interval_ns < command.min_interval_ns
+    assert firmware.min_interval_ns == 1_000_000_000
+    assert kernel.min_interval_ns < firmware.min_interval_ns
     kernel.close()
+    firmware.close()
 
 
 def test_orin_multiplies_labelled_rails_only(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, command_line
-from edgeopt.agent.v1 import device_pb2
-from edgeopt_host.errors import Unreachable
+from edgeopt.agent.v1 import agent_pb2, device_pb2
+from edgeopt_host.errors import DeviceError, Unreachable
 from edgeopt_host.inventory import Device, Inventory
 
 _Channel = device_pb2.SensorChannel
@@ -66,16 +67,51 @@ def _facts() -> device_pb2.Device:
             device_pb2.SensorFacts(name="rapl", unavailable_reason="no RAPL domain"),
         ],
         storage_free_bytes=3 * 2**30,
+        confinement=device_pb2.Confinement(
+            mechanisms=["landlock", "rlimits"], missing=["bubblewrap is not installed"]
+        ),
+        allowed_code=["delegates"],
     )
+
+
+def _status(*, years: float = 0) -> agent_pb2.GetStatusResponse:
+    """A device with a lot going on, whose clock is years ahead."""
+    now_s = int(time.time() + years * 365 * 86400)
+    status = agent_pb2.GetStatusResponse(agent_version="0.0.1", unacknowledged_benchmarks=2)
+    status.time.FromSeconds(now_s)
+    status.certificate_expire_time.FromSeconds(int(time.time()) + 12 * 86400 + 60)
+    status.problems.add(reason="STORAGE_FULL", message="the disk of the state directory is full")
+    for state, holder, age_s in (("RUNNING", "alice@laptop", 90), ("QUEUED", "ci", 600)):
+        benchmark = status.queue.add(
+            name=f"benchmarks/{holder}", state=f"STATE_{state}", holder=holder, attempt=1
+        )
+        benchmark.create_time.FromSeconds(now_s - age_s)
+        benchmark.start_time.FromSeconds(now_s - age_s)
+    status.queue[0].attempt = 2
+    status.lease.MergeFrom(
+        agent_pb2.Lease(
+            fencing_number=7,
+            holder="alice@laptop",
+            purpose="night run",
+            remaining_ns=(12 * 60 + 1) * 10**9,
+        )
+    )
+    return status
 
 
 class _Agent:
     def __init__(self) -> None:
         self.refreshed = False
+        self.state: agent_pb2.GetStatusResponse | None = agent_pb2.GetStatusResponse()
 
     def device(self, *, refresh: bool = False) -> device_pb2.Device:
         self.refreshed = refresh
         return _facts()
+
+    def status(self) -> agent_pb2.GetStatusResponse:
+        if self.state is None:
+            raise DeviceError("the agent is older than this host", "AGENT_TOO_OLD")
+        return self.state
 
 
 class _Bench:
@@ -152,7 +188,7 @@ def test_adding_without_a_check(call: CommandLine) -> None:
         (("Pi5", "localhost"), "is no device name"),
         (("local", "localhost"), "built in"),
         (("pi5", "localhost", "--tag", "A"), "is no tag"),
-        (("pi5",), "Missing argument 'ADDRESS'"),
+        (("pi5",), "give the ADDRESS"),
     ],
 )
 def test_adding_wrongly(
@@ -193,6 +229,75 @@ def test_the_list_as_json(call: CommandLine, bench: _Bench) -> None:
     assert local["facts"]["board"]["model"] == "Raspberry Pi 5 Model B"
 
 
+def test_the_list_tells_what_devices_do_and_what_is_wrong(call: CommandLine, bench: _Bench) -> None:
+    bench.agent.state = _status(years=-6)
+    (line,) = call("device", "list").out.splitlines()[1:]
+    for words in (
+        "no (this machine)",
+        "busy (alice@laptop), 1 waiting (ci), reserved by alice@laptop for 12 min",
+        "its agent is older than this host (0.0.1, ",
+        "STORAGE_FULL: the disk of the state directory is full",
+        "its clock is 6 years behind",
+        "its certificate ends in 12 days",
+        "2 results not fetched",
+    ):
+        assert words in line, words
+    assert "Trouble" in call("device", "info", "local").out
+    local = json.loads(call("device", "list", "--format", "json").out)["devices"][0]
+    assert (local["enrolled"], len(local["trouble"])) == (False, 5)
+    status = local["status"]
+    assert status["queue"][0] == {
+        "position": 0,
+        "benchmark": "benchmarks/alice@laptop",
+        "state": "running",
+        "holder": "alice@laptop",
+        "since_s": 90,
+        "attempt": 2,
+    }
+    assert status["lease"] == {
+        "holder": "alice@laptop",
+        "purpose": "night run",
+        "remaining_s": 721,
+    }
+    assert status["problems"][0]["reason"] == "STORAGE_FULL"
+
+
+def test_an_agent_that_is_too_old_to_tell_still_lists(call: CommandLine, bench: _Bench) -> None:
+    bench.agent.state = None
+    local = json.loads(call("device", "list", "--format", "json").out)["devices"][0]
+    assert (local["reachable"], local["status"], local["error"]) == (True, None, None)
+    assert call("device", "info", "local").code == 0
+
+
+def test_the_queue(call: CommandLine, bench: _Bench) -> None:
+    bench.agent.state = _status(years=3)
+    heading, first, second, reserved = call("device", "queue", "local").out.splitlines()
+    assert heading.split() == ["Benchmark", "State", "Of", "Since", "Attempt"]
+    assert first.split() == ["0", "alice@laptop", "running", "alice@laptop", "90", "s", "2"]
+    assert second.split() == ["1", "ci", "queued", "ci", "10", "min"]
+    assert reserved.startswith("alice@laptop holds local (night run) for 12 min more, until ")
+    document = json.loads(call("device", "queue", "local", "--format", "json").out)
+    assert document["schema"] == "edgeopt.queue/1"
+    assert [entry["position"] for entry in document["queue"]] == [0, 1]
+    bench.agent.state = agent_pb2.GetStatusResponse()
+    assert call("device", "queue", "local").out == "local is idle\nnobody has reserved local\n"
+    bench.busy = True
+    assert call("device", "queue", "local").code == 4
+
+
+@pytest.mark.parametrize("term", ["30", "30 m", "-1m", "0s", "25h", "1.5h", "m", "9999999999s"])
+def test_a_duration_that_is_none(call: CommandLine, term: str) -> None:
+    done = call("device", "reserve", "pi5", "--for", term)
+    assert (done.code, done.out) == (2, "")
+    assert "no duration" in done.err
+
+
+def test_this_machine_cannot_be_reserved(call: CommandLine) -> None:
+    done = call("device", "reserve", "local", "--for", "1m")
+    assert done.code == 2
+    assert "commands take turns" in done.err
+
+
 def test_info_as_a_table(call: CommandLine) -> None:
     done = call("device", "info", "local")
     assert (done.code, done.err) == (0, "")
@@ -205,6 +310,8 @@ def test_info_as_a_table(call: CommandLine) -> None:
         "cores 4, 6, governor unknown",
         "8.00 GB, limited to 1.00 GB, 512 MB available",
         "3.00 GB free",
+        "landlock, rlimits (bubblewrap is not installed)",
+        "allowed: delegates",
         "Debian 12, 6.6.31",
         "0.1.0, Python 3.11.2",
         "onnxruntime 1.23.2",
@@ -258,6 +365,7 @@ def test_every_fact_of_the_protocol_is_in_the_document(call: CommandLine) -> Non
         ("cpu", device_pb2.Cpu),
         ("memory", device_pb2.Memory),
         ("os", device_pb2.OperatingSystem),
+        ("confinement", device_pb2.Confinement),
     ):
         assert set(facts[name]) == set(kind.DESCRIPTOR.fields_by_name)
     for name, kinds in (("runtimes", device_pb2.RuntimeFacts), ("sensors", device_pb2.SensorFacts)):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import shutil
 import signal
-import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from edgeopt_host.client.local import LocalAgent, _environment
 from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import Digest
+from proxy import Proxy
 
 StartAgent = Callable[..., AgentProcess]
 SIZE = 3 * 2**20
@@ -110,53 +113,6 @@ def test_an_upload_goes_on_where_another_client_got_to(
     assert real(digest) is None
 
 
-class _Proxy:
-    """Hands bytes on to an address; cuts its first connection after so many from the client."""
-
-    def __init__(self, address: str, cut_bytes: int) -> None:
-        host, _, port = address.rpartition(":")
-        self._target = (host, int(port))
-        self._cut_bytes: int | None = cut_bytes
-        self.sent = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self._threads = [threading.Thread(target=self._accept)]
-        self._open: list[socket.socket] = []
-        self._threads[0].start()
-
-    def close(self) -> None:
-        for one in [self._listener, *self._open]:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        for thread in self._threads:
-            thread.join()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._target)
-                self._open += [near, far]
-                for pair in ((near, far, True), (far, near, False)):
-                    thread = threading.Thread(target=self._hand_on, args=pair)
-                    self._threads.append(thread)
-                    thread.start()
-
-    def _hand_on(self, source: socket.socket, sink: socket.socket, upstream: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(2**16):
-                sink.sendall(data)
-                if upstream:
-                    self.sent += len(data)
-                    if self._cut_bytes is not None and self.sent > self._cut_bytes:
-                        self._cut_bytes = None
-                        break
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-
 def test_an_upload_survives_a_connection_that_breaks(
     start_agent: StartAgent, tmp_path: Path
 ) -> None:
@@ -165,15 +121,14 @@ def test_an_upload_survives_a_connection_that_breaks(
     size = 16 * 2**20
     file.write_bytes(bytes(size))
     digest = Digest.of(file)
-    proxy = _Proxy(agent.address, size // 2)
-    try:
-        with connect(Device("pi4", proxy.address)) as client:
-            client.upload(file, digest)
-            assert proxy._cut_bytes is None
-            assert client._committed_bytes(digest) is None
-        assert size < proxy.sent < 1.75 * size
-    finally:
-        proxy.close()
+    with (
+        Proxy.to(agent.address, cut_after_bytes=size // 2) as proxy,
+        connect(Device("pi4", proxy.address)) as client,
+    ):
+        client.upload(file, digest)
+        assert proxy.cut_after_bytes is None
+        assert client._committed_bytes(digest) is None
+        assert size < proxy.sent_bytes < 1.75 * size
 
 
 def benchmark(client: Agent, path: Path, runtime: str) -> benchmark_pb2.Benchmark:
@@ -287,6 +242,28 @@ def test_the_local_agents_environment_depends_on_no_folder(
     monkeypatch.setenv("PYTHONPATH", "/plugins::relative:")
     assert _environment()["PYTHONPATH"] == f"/plugins:{tmp_path / 'relative'}"
     assert _environment()["PYTHONSAFEPATH"] == "1"
+
+
+def test_what_a_killed_command_left_of_the_local_agent_is_removed() -> None:
+    left, used, foreign = (
+        Path(tempfile.mkdtemp(prefix="edgeopt-local-", dir="/tmp")) for _ in range(3)
+    )
+    (left / "agent.sock").touch()
+    (foreign / "a file of somebody").touch()
+    try:
+        lock = os.open(used, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with LocalAgent() as agent:
+            own = Path(agent.address.removeprefix("unix:")).parent
+            assert [folder.is_dir() for folder in (left, used, foreign, own)] == [
+                False,
+                *[True] * 3,
+            ]
+        assert not own.exists()
+        os.close(lock)
+    finally:
+        for folder in (used, foreign):
+            shutil.rmtree(folder)
 
 
 def test_an_error_of_the_agent_keeps_its_reason(client: Agent, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ def result(**figures: int) -> Event:
 
 def run_of(events: list[Event], device: device_pb2.Device | None = None) -> Run:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
-    collect.fill(run, collect.collect(events), device or facts())
+    collect.describe(run, device or facts())
+    collect.fill(run, collect.collect(events))
     return run
 
 
@@ -215,7 +216,7 @@ def test_a_harness_that_weighs_is_warned_of() -> None:
 def test_more_threads_than_cores_are_warned_of() -> None:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d", cores=2), RuntimeUsed("onnx"))
     execution = Event(execution=benchmark_pb2.Execution(threads=3))
-    collect.fill(run, collect.collect([execution, STEADY, result()]), facts())
+    collect.fill(run, collect.collect([execution, STEADY, result()]))
     assert codes(run) == {"OVERSUBSCRIBED"}
     run.device.cores = 8
     assert "OVERSUBSCRIBED" not in {w.code for w in findings.warnings(run)}
@@ -227,7 +228,7 @@ def test_more_threads_than_cores_are_warned_of() -> None:
 def test_an_emulated_device_is_warned_of() -> None:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
     run.device.emulated = True
-    collect.fill(run, collect.collect([STEADY, result()]), facts())
+    collect.fill(run, collect.collect([STEADY, result()]))
     assert codes(run) == {"EMULATED"}
 
 
@@ -235,6 +236,29 @@ def test_what_the_agent_warns_of_is_said_once() -> None:
     fallback = Event(warning=benchmark_pb2.BenchmarkWarning(code="FALLBACK", message="on the CPU"))
     run = run_of([fallback, fallback, STEADY, result()])
     assert [w.message for w in run.warnings] == ["on the CPU"]
+
+
+def became(state: str, attempt: int) -> Event:
+    return Event(benchmark=benchmark_pb2.Benchmark(state=state, attempt=attempt))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("again", [became("STATE_QUEUED", 2), became("STATE_QUEUED", 1)])
+def test_of_an_interrupted_benchmark_the_second_attempt_counts(again: Event) -> None:
+    first = [became("STATE_QUEUED", 1), became("STATE_RUNNING", 1)]
+    slow = [samples(*[9_000_000] * 50), reading(START, cpu=90)]
+    warned = Event(warning=benchmark_pb2.BenchmarkWarning(code="FALLBACK", message="on the CPU"))
+    second = [became("STATE_RUNNING", again.benchmark.attempt), STEADY, result()]
+    whole = [*first, *slow, result(), warned, *slow, again, *second]
+    run = run_of([*whole, became("STATE_SUCCEEDED", again.benchmark.attempt)])
+    assert (run.latency_ms.count, run.latency_ms.max, run.latency_ms.launches) == (200, 1, 1)
+    assert codes(run) == {"INTERRUPTED"}
+    assert run.launches[0].readings == []
+    assert run.error is None
+
+
+def test_a_benchmark_that_waits_for_a_first_time_was_not_interrupted() -> None:
+    run = run_of([became("STATE_QUEUED", 0), became("STATE_RUNNING", 0), STEADY, result()])
+    assert codes(run) == set()
 
 
 def test_a_profile_that_cannot_be_had_is_said_so() -> None:

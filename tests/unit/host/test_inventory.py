@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,7 +283,7 @@ def test_addresses(text: str, address: str) -> None:
     ("text", "said"),
     [
         ("192.168.1.7:50551", "plain text is never sent off loopback"),
-        ("raspberrypi.local", "ssh -N -L /path/agent.sock"),
+        ("raspberrypi.local", "device add NAME --ssh USER@HOST"),
         ("[fe80::1]:1", "plain text is never sent off loopback"),
         ("[::ffff:127.0.0.1]", "plain text is never sent off loopback"),
         ("127.0.0.1.example.com", "plain text is never sent off loopback"),
@@ -304,3 +305,49 @@ def test_addresses(text: str, address: str) -> None:
 def test_addresses_that_are_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):
         parse_address(text)
+
+
+_TEXTS = st.text(max_size=24) | st.sampled_from(["q" * 16, "192.168.1.4:50551", "[::1]:1", "pi"])
+_ENTRIES = st.dictionaries(
+    st.sampled_from(["address", "tags", "identity", "ssh", "next_identity", "other"]),
+    _TEXTS | st.integers() | st.booleans() | st.lists(_TEXTS, max_size=3),
+    max_size=6,
+)
+
+
+@given(
+    st.text(max_size=300)
+    | st.dictionaries(_TEXTS, _ENTRIES, max_size=3).map(lambda d: tomlkit.dumps({"devices": d}))
+)
+def test_any_text_is_an_inventory_or_is_refused_in_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        inventory = Inventory.load(path)
+    except UsageError:
+        return
+    for device in inventory.devices:
+        assert device.name == "local" or device.address
+
+
+def test_an_enrolled_device_may_be_anywhere_and_remembers_how_it_came(tmp_path: Path) -> None:
+    inventory = Inventory(tmp_path / "devices.toml")
+    with pytest.raises(UsageError, match="enrol the device"):
+        inventory.add("pi", "192.168.1.4")
+    added = inventory.add("pi", "192.168.1.4", identity="q" * 16, ssh="me@pi.local")
+    assert added == Device("pi", "192.168.1.4:50551", (), "q" * 16, "me@pi.local")
+    inventory.change("pi", next_identity="r" * 16, address="10.0.0.9:1")
+    changed = Inventory.load(inventory.path).get("pi")
+    assert (changed.address, changed.next_identity) == ("10.0.0.9:1", "r" * 16)
+    assert inventory.change("pi", identity="r" * 16, next_identity=None).next_identity is None
+    refused: list[dict[str, str | None]] = [
+        {"identity": "short"},
+        {"ssh": "-oProxyCommand=x"},
+        {"identity": None},
+    ]
+    for fields in refused:
+        with pytest.raises(UsageError):
+            inventory.change("pi", **fields)
+    assert Inventory.load(inventory.path).get("pi").identity == "r" * 16

@@ -1,4 +1,4 @@
-"""What a push makes of errors that come in between. The device is a list of events."""
+"""What a push makes of errors that come in between. The device is a list of events, the store real."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 
 import tiny
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
-from edgeopt_host import push as module
-from edgeopt_host.errors import StoreError, UsageError
+from edgeopt_host import device_push as module
+from edgeopt_host.errors import Cancelled, DeviceError, StoreError, Unreachable, UsageError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer
 from edgeopt_host.plan import Execution, InputRange, Inputs, Provider
 from edgeopt_host.push import Request, push
 from edgeopt_host.run import Run
+from edgeopt_host.store import RunStore
 
 Event = benchmark_pb2.BenchmarkEvent
 
@@ -35,8 +36,11 @@ def events() -> list[Event]:
 
 class _Agent:
     def __init__(self) -> None:
-        self.benchmarks: list[benchmark_pb2.Benchmark] = []
+        self.asked: list[benchmark_pb2.Benchmark] = []
         self.events = events()
+        self.acknowledged: list[str] = []
+        self.forgotten: list[str] = []
+        self.listens = True
 
     def device(self) -> device_pb2.Device:
         return device_pb2.Device(
@@ -46,9 +50,23 @@ class _Agent:
     def upload(self, *_: object) -> int:
         return 0
 
-    def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[Event]:
-        self.benchmarks.append(benchmark)
+    def create(self, asked: benchmark_pb2.Benchmark, request_id: str, **_: object) -> str:
+        self.asked.append(asked)
+        return f"benchmarks/{request_id}"
+
+    def watch(self, _: str) -> Iterator[Event]:
         yield from self.events
+
+    def acknowledge(self, name: str) -> bool:
+        self.acknowledged.append(name)
+        return True
+
+    def forget(self, name: str) -> bool:
+        self.forgotten.append(name)
+        return self.listens
+
+    def benchmarks(self) -> list[benchmark_pb2.Benchmark]:
+        return []
 
 
 class _Phases(Observer):
@@ -81,15 +99,35 @@ def models(tmp_path: Path) -> list[ModelFile]:
     return [ModelFile.open(tiny.relu(tmp_path / f"{name}.onnx")) for name in "ab"]
 
 
+class _Store(RunStore):
+    """Fails where it is told to."""
+
+    def finish(self, run: Run, request_id: str) -> None:
+        self.fail(run)
+        super().finish(run, request_id)
+
+
 def pushed(
     models: list[ModelFile],
     *devices: str,
     request: Request | None = None,
-    keep: Callable[[Run], None] = lambda _: None,
+    fail: Callable[[Run], None] = lambda _: None,
     observer: Observer | None = None,
 ) -> list[Run]:
     bench = [Device(name, "") for name in devices or ("pi4",)]
-    return push(models, bench, request or Request(), observer or Observer(), keep)
+    with _Store.open() as store:
+        store.fail = fail  # type: ignore[attr-defined]
+        return push(models, bench, request or Request(), observer or Observer(), store)
+
+
+def stored() -> list[str | None]:
+    with RunStore.open() as store:
+        return sorted(run.id or "" for run in store.list())
+
+
+def owed() -> list[str | None]:
+    with RunStore.open() as store:
+        return [pending.run.id for pending in store.pending()]
 
 
 def reasons(runs: list[Run]) -> list[str | None]:
@@ -99,19 +137,110 @@ def reasons(runs: list[Run]) -> list[str | None]:
 def failing(error: Exception, times: int = 1) -> Callable[..., None]:
     left = [error] * times
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         if left:
             raise left.pop()
 
     return fails
 
 
-@pytest.mark.usefixtures("agents")
-def test_a_run_that_cannot_be_stored_keeps_its_figures(models: list[ModelFile]) -> None:
-    runs = pushed(models, keep=failing(StoreError("the disk is full")))
+def test_a_run_that_cannot_be_stored_keeps_its_figures(
+    agents: dict[str, _Agent], models: list[ModelFile]
+) -> None:
+    runs = pushed(models, fail=failing(StoreError("the disk is full")))
     assert reasons(runs) == ["STORE", None]
     assert [run.latency_ms.p50 for run in runs] == [1, 1]
     assert [run.id is None for run in runs] == [True, False]
+    # The device keeps what is not stored.
+    assert (len(owed()), stored()) == (1, [runs[1].id])
+    assert len(agents["pi4"].acknowledged) == 1
+
+
+def test_a_run_is_stored_before_the_device_may_forget_it(
+    agents: dict[str, _Agent], models: list[ModelFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    for name in ("create", "acknowledge"):
+        real = getattr(agents["pi4"], name)
+
+        def spying(*given: Any, real: Any = real, **more: Any) -> Any:
+            seen.append((len(owed()), len(stored())))
+            return real(*given, **more)
+
+        monkeypatch.setattr(agents["pi4"], name, spying)
+    runs = pushed(models[:1])
+    assert seen == [(1, 0), (0, 1)]
+    assert stored() == [runs[0].id]
+    assert agents["pi4"].acknowledged[0].startswith(f"benchmarks/{runs[0].id}-")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "shown", "left"),
+    [
+        ("create", Unreachable("silent"), "UNREACHABLE", 1),
+        ("create", DeviceError("full", "QUEUE_FULL"), "QUEUE_FULL", 0),
+        ("watch", Unreachable("silent"), "UNREACHABLE", 1),
+        ("watch", DeviceError("the agent failed", "INTERNAL"), "INTERNAL", 1),
+    ],
+)
+def test_what_a_device_may_still_have_stays_pending(
+    agents: dict[str, _Agent],
+    models: list[ModelFile],
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    error: DeviceError,
+    shown: str,
+    left: int,
+) -> None:
+    monkeypatch.setattr(agents["pi4"], call, failing(error))
+    run = pushed(models[:1])[0]
+    assert run.error is not None
+    assert (run.id, run.error.reason) == (None, shown)
+    assert ("`edgeopt-host runs resume` fetches it" in run.error.message) == bool(left)
+    assert (len(owed()), stored()) == (left, [])
+
+
+def test_a_silent_device_owes_the_model_it_had_and_no_other(
+    agents: dict[str, _Agent], models: list[ModelFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents["pi4"], "watch", failing(Unreachable("silent")))
+    first, second = pushed(models)
+    assert reasons([first, second]) == ["UNREACHABLE"] * 2
+    assert second.error is not None
+    assert second.error.message == "silent"
+    assert len(owed()) == 1
+
+
+def test_a_result_that_the_device_has_lost_is_a_failed_run(
+    agents: dict[str, _Agent], models: list[ModelFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = DeviceError("it is not there", "RESULT_LOST")
+    monkeypatch.setattr(agents["pi4"], "watch", failing(lost))
+    run = pushed(models[:1])[0]
+    assert (reasons([run]), stored(), owed()) == (["RESULT_LOST"], [run.id], [])
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_what_is_cancelled_is_forgotten_once_the_device_knows(
+    agents: dict[str, _Agent],
+    models: list[ModelFile],
+    monkeypatch: pytest.MonkeyPatch,
+    listens: bool,
+) -> None:
+    agents["pi4"].listens = listens
+    monkeypatch.setattr(agents["pi4"], "watch", failing(Cancelled("by the user")))
+    assert pushed(models) == []
+    assert len(agents["pi4"].forgotten) == 1
+    with RunStore.open() as store:
+        assert [pending.cancelled for pending in store.pending()] == [True] * (not listens)
+
+
+def test_a_device_is_not_asked_for_what_could_not_be_written_down(
+    agents: dict[str, _Agent], models: list[ModelFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Store, "begin", failing(StoreError("the disk is full"), 2))
+    assert reasons(pushed(models)) == ["STORE"] * 2
+    assert agents["pi4"].asked == []
 
 
 def test_a_failed_run_that_cannot_be_stored_keeps_its_error(
@@ -121,14 +250,14 @@ def test_a_failed_run_that_cannot_be_stored_keeps_its_error(
     failed = benchmark_pb2.Benchmark(state="STATE_FAILED", failure=failure)
     agents["pi4"].events = [Event(benchmark=failed)]
     observer = _Phases()
-    runs = pushed(models, keep=failing(StoreError("the disk is full"), 2), observer=observer)
+    runs = pushed(models, fail=failing(StoreError("the disk is full"), 2), observer=observer)
     assert reasons(runs) == ["WORKER_CRASHED"] * 2
     assert observer.notices == ["the failed run is not stored: the disk is full"] * 2
 
 
 @pytest.mark.usefixtures("agents")
 def test_a_bug_while_storing_keeps_the_figures_too(models: list[ModelFile]) -> None:
-    runs = pushed(models, keep=failing(ZeroDivisionError("oops")))
+    runs = pushed(models, fail=failing(ZeroDivisionError("oops")))
     assert reasons(runs) == ["INTERNAL", None]
     assert (runs[0].id, runs[0].latency_ms.p50) == (None, 1)
 
@@ -136,7 +265,7 @@ def test_a_bug_while_storing_keeps_the_figures_too(models: list[ModelFile]) -> N
 def test_a_bug_in_one_model_hides_no_other_result(
     agents: dict[str, _Agent], models: list[ModelFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents["pi4"], "run", failing(ZeroDivisionError("oops"), 2))
+    monkeypatch.setattr(agents["pi4"], "watch", failing(ZeroDivisionError("oops"), 2))
     runs = pushed(models, "pi4", "local")
     assert reasons(runs) == ["INTERNAL", "INTERNAL", None, None]
     assert runs[0].error is not None
@@ -159,10 +288,9 @@ def test_an_observer_that_fails_loses_no_result(models: list[ModelFile]) -> None
         def finished(self, run: Run) -> None:
             raise ValueError(run)
 
-    kept: list[Run] = []
-    runs = pushed(models, "pi4", "unknown", keep=kept.append, observer=Failing())
+    runs = pushed(models, "pi4", "unknown", observer=Failing())
     assert reasons(runs) == [None, "INTERNAL", "INTERNAL", "INTERNAL"]
-    assert kept == runs[:1]
+    assert stored() == [runs[0].id]
 
 
 @pytest.mark.usefixtures("agents")
@@ -219,6 +347,6 @@ def test_a_delegates_file_is_found_by_the_local_agent_wherever_it_runs(
     request = Request(execution=Execution(providers=providers))
     pushed([model], "local", "pi4", request=request)
     for name, first in (("local", str(tmp_path / "lib.so")), ("pi4", "lib.so")):
-        (benchmark,) = agents[name].benchmarks
+        (benchmark,) = agents[name].asked
         sent = [provider.name for provider in benchmark.subjects[0].providers]
         assert sent == [first, "libelsewhere.so"]

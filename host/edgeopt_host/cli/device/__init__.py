@@ -5,9 +5,13 @@ from __future__ import annotations
 import click
 
 from edgeopt_host.cli.device.add import add
+from edgeopt_host.cli.device.enroll import enroll
+from edgeopt_host.cli.device.lease import queue, release, reserve
 from edgeopt_host.cli.device.remove import remove
+from edgeopt_host.cli.device.rotate import rotate
 from edgeopt_host.cli.device.show import info, list_
 from edgeopt_host.cli.device.tag import tag
+from edgeopt_host.cli.device.uninstall import uninstall
 
 
 @click.group()
@@ -15,5 +19,5 @@ def device() -> None:
     """The devices of your bench: add, list, info, tag, remove."""
 
 
-for command in (add, list_, info, tag, remove):
+for command in (add, enroll, rotate, list_, info, tag, uninstall, remove, reserve, release, queue):
     device.add_command(command)

@@ -10,12 +10,13 @@ import click
 
 from edgeopt_host.cli import _output
 from edgeopt_host.cli.device import _ask
-from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.errors import DeviceError, EdgeoptError
 
 if TYPE_CHECKING:
-    from edgeopt.agent.v1 import device_pb2
+    from edgeopt.agent.v1 import agent_pb2
     from edgeopt_host.client import Agent
     from edgeopt_host.inventory import Device
+    from edgeopt_host.report.device import Answer
 
 _LIST_S = 3.0
 _AT_ONCE = 32
@@ -26,7 +27,8 @@ _AT_ONCE = 32
 def list_(format_: str) -> None:
     """List the devices, and ask each what it is."""
     from edgeopt_host.inventory import Inventory
-    from edgeopt_host.report import device as report
+    from edgeopt_host.report import devices as report
+    from edgeopt_host.report.device import render_document
 
     devices = Inventory.load().devices
     stop = threading.Event()
@@ -42,11 +44,9 @@ def list_(format_: str) -> None:
             raise
     answers = [future.result() for future in futures]
     if format_ == "json":
-        entries = [report.entry(*answer) for answer in answers]
-        document = {"schema": report.LIST_SCHEMA, "devices": entries}
-        _output.show(report.render_document(document))
+        _output.show(render_document(report.document(answers)))
     else:
-        _output.show(report.render_list(answers))
+        _output.show(report.render(answers))
 
 
 @click.command()
@@ -55,22 +55,24 @@ def list_(format_: str) -> None:
 @_output.format_option()
 def info(name: str, *, refresh: bool, format_: str) -> None:
     """Show everything a device tells of itself."""
+    from edgeopt_host.client import connect
     from edgeopt_host.inventory import Inventory
     from edgeopt_host.report import device as report
 
     wanted = Inventory.load().get(name)
-    facts = _ask.facts(wanted, refresh=refresh)
+    with connect(wanted, _ask.ANSWER_S, on_wait=_output.note) as agent:
+        facts, status = agent.device(refresh=refresh), _status(agent)
     if format_ == "json":
-        _output.show(report.render_document(report.document(wanted, facts)))
+        answer = report.Answer(wanted, facts, status)
+        _output.show(report.render_document(report.document(answer)))
     else:
-        _output.show(report.render_facts(wanted, facts))
+        _output.show(report.render_facts(wanted, facts, status))
 
 
-def _try(
-    device: Device, stop: threading.Event, agents: list[Agent]
-) -> tuple[Device, device_pb2.Device | None, tuple[str, str] | None]:
-    """A device's facts, or (reason, message). Connected agents join `agents`, to be cancelled."""
+def _try(device: Device, stop: threading.Event, agents: list[Agent]) -> Answer:
+    """What a device says. Connected agents join `agents`, to be cancelled."""
     from edgeopt_host.client import connect
+    from edgeopt_host.report.device import Answer
 
     def give_up(message: str) -> None:
         # `local` may be held by a push for minutes: a list doesn't wait for that.
@@ -79,6 +81,16 @@ def _try(
     try:
         with connect(device, _LIST_S, on_wait=give_up, stop=stop) as agent:
             agents.append(agent)
-            return device, agent.device(), None
+            return Answer(device, agent.device(), _status(agent))
     except EdgeoptError as error:
-        return device, None, (error.reason, error.message)
+        return Answer(device, error=(error.reason, error.message))
+
+
+def _status(agent: Agent) -> agent_pb2.GetStatusResponse | None:
+    """What a device does; None where the agent is too old to tell."""
+    try:
+        return agent.status()
+    except DeviceError as error:
+        if error.reason != "AGENT_TOO_OLD":
+            raise
+        return None

@@ -1,0 +1,93 @@
+"""From a device's events to a run that is stored, once, and then forgotten by the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
+from edgeopt_host import collect
+from edgeopt_host.client import Agent
+from edgeopt_host.errors import EdgeoptError, StoreError
+from edgeopt_host.run import Failure, Run
+from edgeopt_host.store import PendingRun, RunStore
+
+RESUME = "the device keeps the result, and `edgeopt-host runs resume` fetches it"
+
+
+def deliver(
+    agent: Agent,
+    store: RunStore,
+    pending: PendingRun,
+    name: str,
+    events: Sequence[benchmark_pb2.BenchmarkEvent],
+    notice: Callable[[str], None],
+) -> Run:
+    """Completes a pending run by the events of its benchmark, stores it and tells the device.
+
+    Args:
+        agent: the device's.
+        store: where the run is pending.
+        pending: whose run is completed.
+        name: of the benchmark on the device.
+        events: all of them: the benchmark has ended.
+        notice: told of what is no result.
+
+    Returns:
+        The run. One that could not be stored has its figures and no id, and the device keeps the
+        result.
+    """
+    run = pending.run
+    collected = collect.collect(events)
+    collect.fill(run, collected)
+    try:
+        _save_outputs(agent, pending, collected.outputs, notice)
+    except EdgeoptError as error:
+        run.error = run.error or Failure(error.reason, error.message)
+    if keep(store, pending, notice):
+        agent.acknowledge(name)
+    return run
+
+
+def keep(store: RunStore, pending: PendingRun, notice: Callable[[str], None]) -> bool:
+    """Stores a pending run as it is; False, with no id and an error in it, when that fails."""
+    run = pending.run
+    run_id = run.id
+    assert run_id is not None  # noqa: S101 - given before the device was asked
+    try:
+        try:
+            store.finish(run, pending.request_id)
+        except StoreError:
+            # Another process may have taken it over, and have been faster.
+            if run_id not in store.stored([run_id]):
+                raise
+    except EdgeoptError as error:
+        run.id = None
+        if run.error is None:
+            run.error = Failure(error.reason, f"{error.message}; {RESUME}")
+        else:
+            notice(f"the failed run is not stored: {error.message}")
+        return False
+    except BaseException:
+        run.id = None
+        raise
+    return True
+
+
+def _save_outputs(
+    agent: Agent,
+    pending: PendingRun,
+    outputs: blob_pb2.Digest | None,
+    notice: Callable[[str], None],
+) -> None:
+    path = pending.outputs
+    if path is None or outputs is None:
+        return
+    if not path.parent.is_dir():
+        notice(f"the outputs of run {pending.run.id} are not written: {path.parent} is gone")
+        return
+    try:
+        agent.download(outputs, path)
+    except OSError as error:
+        raise EdgeoptError(
+            f"cannot write the outputs to {path}: {error.strerror}", "OUTPUTS_NOT_WRITTEN"
+        ) from error

@@ -1,0 +1,273 @@
+"""One device's share of a push, in a thread of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+
+from edgeopt.agent.v1 import benchmark_pb2, device_pb2
+from edgeopt_host import collect, reservations, resume
+from edgeopt_host.client import Agent, connect
+from edgeopt_host.delivery import RESUME, deliver, keep
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable
+from edgeopt_host.inventory import Device
+from edgeopt_host.modelfile import ModelFile
+from edgeopt_host.observer import Observer, tell
+from edgeopt_host.request import Request, benchmark, new_run
+from edgeopt_host.run import Energy, Failure, Run
+from edgeopt_host.store import PendingRun, RunStore, new_id, new_request_id
+
+
+class DevicePush:
+    """Measures models on a device, one after the other."""
+
+    def __init__(
+        self,
+        device: Device,
+        models: Sequence[ModelFile],
+        request: Request,
+        observer: Observer,
+        store: RunStore,
+        owner: str,
+    ) -> None:
+        self.device = device
+        self.cancelled_running = False
+        self._models = models
+        self._request = request
+        self._observer = observer
+        self._store = store
+        self._owner = owner
+        self._agent: Agent | None = None
+        self._gone: Unreachable | None = None
+        self._stop = threading.Event()
+
+    def cancel(self) -> None:
+        """Ends what is under way; from any thread."""
+        self._stop.set()
+        if self._agent is not None:
+            self._agent.cancel()
+
+    def run(self) -> list[Run]:
+        """The device's runs, one per model; an error that ends all of them stands in each."""
+        runs: list[Run] = []
+        try:
+            self._run_all(runs)
+        except Cancelled:
+            return runs
+        except Exception as error:  # noqa: BLE001 - the other devices' runs must not go with it
+            failure = error if isinstance(error, EdgeoptError) else _internal(error)
+            for model in self._models[len(runs) :]:
+                runs.append(new_run(self._request, self.device, model, model.fault or failure))
+                # It may be the observer that fails.
+                with contextlib.suppress(Exception):
+                    self._observer.finished(runs[-1])
+        return runs
+
+    def _run_all(self, runs: list[Run]) -> None:
+        with contextlib.ExitStack() as stack:
+            fencing_number = 0
+            if not all(model.fault for model in self._models):
+                self._observer.connecting(self.device.name)
+                self._agent = agent = stack.enter_context(
+                    connect(self.device, on_wait=self._observer.notice, stop=self._stop)
+                )
+                facts = agent.device()
+                resume.fetch_finished(agent, self.device, self._store, self._owner, self._observer)
+                fencing_number = stack.enter_context(
+                    reservations.used(agent, self.device, self._observer.notice)
+                )
+            for model in self._models:
+                if self._stop.is_set():
+                    break
+                # What never reached the device is an error to show, not a run to keep.
+                runs.append(
+                    new_run(self._request, self.device, model, model.fault)
+                    if model.fault
+                    else self._measure(agent, facts, model, fencing_number)
+                )
+                self._observer.finished(runs[-1])
+                if self._gone is not None:
+                    # Whoever has been silent for that long will not take the next model either.
+                    raise self._gone
+
+    def _measure(
+        self, agent: Agent, facts: device_pb2.Device, model: ModelFile, fencing_number: int
+    ) -> Run:
+        run = new_run(self._request, self.device, model)
+        collect.describe(run, facts)
+        run.energy = _energy(facts, requested=self._request.energy)
+        try:
+            _check_runtime(run.runtime.name, facts)
+            self._upload(agent, model)
+        except Cancelled:
+            self.cancelled_running = True
+            raise
+        except EdgeoptError as error:
+            self._note(error)
+            run.error = Failure(error.reason, error.message)
+            return run
+        except Exception as error:  # noqa: BLE001 - the other models' runs must not go with it
+            run.error = _failure(_internal(error))
+            return run
+        run.id = new_id()
+        pending = PendingRun(
+            new_request_id(run.id),
+            run,
+            self.device.name,
+            self.device.identity,
+            self._owner,
+            outputs=self._request.outputs,
+        )
+        try:
+            self._store.begin(pending)
+            asked = benchmark(self._request, self.device, model)
+            self._run_pending(agent, pending, asked, fencing_number)
+        except Cancelled:
+            raise
+        except EdgeoptError as error:
+            run.id, run.error = None, _failure(error)
+        except Exception as error:  # noqa: BLE001 - as above
+            run.id, run.error = None, _failure(_internal(error))
+        return run
+
+    def _run_pending(
+        self,
+        agent: Agent,
+        pending: PendingRun,
+        asked: benchmark_pb2.Benchmark,
+        fencing_number: int,
+    ) -> None:
+        """Has the device measure what was written down; the run is then stored, or still owed."""
+        name = self._create(agent, pending, asked, fencing_number)
+        events: list[benchmark_pb2.BenchmarkEvent] = []
+        try:
+            for event in agent.watch(name):
+                events.append(event)
+                tell(
+                    self._observer,
+                    self.device.name,
+                    pending.run.model.name,
+                    self._request.plan.launches,
+                    event,
+                )
+        except Cancelled:
+            self.cancelled_running = True
+            self._give_up(agent, pending, name)
+            raise
+        except DeviceError as error:
+            if error.reason != "RESULT_LOST":
+                raise self._still_owed(error) from error
+            collect.fill(pending.run, collect.collect(events))
+            pending.run.error = _failure(error)
+            keep(self._store, pending, self._observer.notice)
+        except Exception:
+            self._give_up(agent, pending, name)
+            raise
+        else:
+            deliver(agent, self._store, pending, name, events, self._observer.notice)
+
+    def _create(
+        self,
+        agent: Agent,
+        pending: PendingRun,
+        asked: benchmark_pb2.Benchmark,
+        fencing_number: int,
+    ) -> str:
+        try:
+            name = agent.create(
+                asked,
+                pending.request_id,
+                fencing_number=fencing_number,
+                wait_for_lease=self._request.wait,
+            )
+        except Cancelled:
+            # The device may have it all the same: whoever comes next tells it.
+            self._give_up(agent, pending, None)
+            raise
+        except Unreachable as error:
+            raise self._still_owed(error) from error
+        except DeviceError as error:
+            self._store.drop(pending.request_id)
+            raise reservations.explained(agent, self.device, error) from error
+        # Without the name it is found by its request id.
+        with contextlib.suppress(EdgeoptError):
+            self._store.created(pending.request_id, name)
+        return name
+
+    def _still_owed(self, error: DeviceError) -> DeviceError:
+        self._note(error)
+        return type(error)(f"{error.message}; {RESUME}", error.reason)
+
+    def _note(self, error: EdgeoptError) -> None:
+        if isinstance(error, Unreachable):
+            self._gone = error
+
+    def _give_up(self, agent: Agent, pending: PendingRun, name: str | None) -> None:
+        """Tells the device that nobody wants this, or writes down that it is to be told."""
+        try:
+            if name is not None and agent.forget(name):
+                self._store.drop(pending.request_id)
+            else:
+                self._store.cancelled(pending.request_id)
+        except EdgeoptError as error:
+            self._observer.notice(f"a cancelled run is still pending: {error.message}")
+
+    def _upload(self, agent: Agent, model: ModelFile) -> None:
+        """Sends the model's files and the inputs."""
+        files = [
+            (model.path, model.digest),
+            *((path, digest) for _, path, digest in model.companions),
+        ]
+        inputs, inputs_digest = self._request.inputs.file, self._request.inputs_digest
+        if inputs is not None and inputs_digest is not None:
+            files.append((inputs, inputs_digest))
+        total = sum(digest.size_bytes for _, digest in files)
+        done = sent = 0
+        started = time.monotonic()
+        for path, digest in files:
+
+            def report(bytes_done: int, before: int = done) -> None:
+                self._observer.uploading(self.device.name, model.name, before + bytes_done, total)
+
+            sent += agent.upload(path, digest, report)
+            done += digest.size_bytes
+        self._observer.uploaded(self.device.name, model.name, sent, time.monotonic() - started)
+
+
+def _internal(error: Exception) -> EdgeoptError:
+    return EdgeoptError(
+        f"internal error, a bug in edgeopt: {type(error).__name__}: {error}", "INTERNAL"
+    )
+
+
+def _failure(error: EdgeoptError) -> Failure:
+    return Failure(error.reason, error.message)
+
+
+def _check_runtime(name: str, facts: device_pb2.Device) -> None:
+    """Refuses before anything is sent what the device has said it cannot execute."""
+    runtimes = {runtime.name: runtime.unavailable_reason for runtime in facts.runtimes}
+    if name not in runtimes:
+        raise DeviceError(
+            f"the device knows no runtime called {name!r}; --runtime takes {', '.join(runtimes)}",
+            "RUNTIME_UNAVAILABLE",
+        )
+    if reason := runtimes[name]:
+        raise DeviceError(f"{name} does not work on the device: {reason}", "RUNTIME_UNAVAILABLE")
+
+
+def _energy(facts: device_pb2.Device, *, requested: bool) -> Energy:
+    if not requested:
+        return Energy()
+    quantity = device_pb2.SensorChannel
+    wanted = {quantity.QUANTITY_POWER_MW, quantity.QUANTITY_ENERGY_MJ}
+    found = [s.name for s in facts.sensors if wanted & {c.quantity for c in s.channels}]
+    if found:
+        reason = (
+            f"{', '.join(found)} can be sampled, but this release does not compute energy from it"
+        )
+    else:
+        reason = "the device has no power sensor (see edgeopt-host device info)"
+    return Energy("unavailable", reason)

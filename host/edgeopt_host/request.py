@@ -1,0 +1,125 @@
+"""What a push asks for, as devices take it and as its runs show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
+from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.inventory import Device
+from edgeopt_host.modelfile import Digest, ModelFile
+from edgeopt_host.plan import Execution, Inputs, Plan, Provider, document
+from edgeopt_host.run import Device as RunDevice
+from edgeopt_host.run import Failure, File, Model, Run, RuntimeUsed
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything about a push besides which models go to which devices."""
+
+    plan: Plan = field(default_factory=Plan)
+    execution: Execution = field(default_factory=Execution)
+    inputs: Inputs = field(default_factory=Inputs)
+    profile: bool = False
+    energy: bool = False
+    outputs: Path | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    # For a device that somebody else has reserved.
+    wait: bool = False
+    # Of the inputs' file; `push` fills it in.
+    inputs_digest: Digest | None = None
+
+
+def benchmark(request: Request, device: Device, model: ModelFile) -> benchmark_pb2.Benchmark:
+    """What to measure and how, in the protocol's words."""
+    execution = request.execution
+    runtime = runtime_of(execution, model)
+    subject = benchmark_pb2.Subject(
+        runtime=runtime,
+        threads=execution.threads or 0,
+        disable_xnnpack=runtime == "tflite" and not execution.xnnpack,
+        graph_optimization=(execution.graph_optimization or "") if runtime == "onnx" else "",
+        quantized_engine=(execution.quantized_engine or "") if runtime == "ptl" else "",
+        inputs=request.inputs.message(),
+    )
+    if request.inputs_digest is not None:
+        subject.inputs.file.CopyFrom(_digest(request.inputs_digest))
+    for name, digest in _files(model):
+        subject.files.add(name=name, digest=_digest(digest))
+    for provider in providers_for(execution, runtime):
+        subject.providers.add(name=_on_device(provider, device), options=provider.options)
+    plan = request.plan.message()
+    plan.profile = request.profile
+    plan.outputs = request.outputs is not None
+    return benchmark_pb2.Benchmark(subjects=[subject], plan=plan)
+
+
+def new_run(
+    request: Request, device: Device, model: ModelFile, error: EdgeoptError | None = None
+) -> Run:
+    """A run that begins now, of which nothing is known yet."""
+    return Run(
+        id=None,
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=request.command,
+        model=Model(
+            model.name,
+            model.digest.sha256,
+            model.size_bytes,
+            model.format,
+            [File(name, digest.sha256, digest.size_bytes) for name, digest in _files(model)],
+        ),
+        device=RunDevice(device.name),
+        runtime=RuntimeUsed(runtime_of(request.execution, model)),
+        labels=dict(request.labels),
+        error=None if error is None else Failure(error.reason, error.message),
+        request=_asked(request),
+    )
+
+
+def providers_for(execution: Execution, runtime: str) -> list[Provider]:
+    """Those that mean something to this runtime: a delegate is a library, a provider a name."""
+    return [p for p in execution.providers if p.runtime == runtime]
+
+
+def runtime_of(execution: Execution, model: ModelFile) -> str:
+    """The runtime that was asked for, else the one of the model's format."""
+    return execution.runtime or model.format or ""
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """What every run of this push is asked for, as its document shows it."""
+    inputs = document(request.inputs)
+    inputs["file"] = document(request.inputs_digest)
+    inputs["seed"] = request.inputs.message().seed
+    return {
+        "plan": document(request.plan),
+        "execution": document(request.execution),
+        "inputs": inputs,
+        "profile": request.profile,
+        "energy": request.energy,
+        "outputs": request.outputs is not None,
+    }
+
+
+def _on_device(provider: Provider, device: Device) -> str:
+    """A provider's name there: the local agent does not run in the user's folder."""
+    path = Path(provider.name)
+    if device.name == "local" and provider.runtime == "tflite" and path.is_file():
+        return str(path.absolute())
+    return provider.name
+
+
+def _files(model: ModelFile) -> list[tuple[str, Digest]]:
+    """Names and digests, the main file first."""
+    # The main file's name is told to nobody but the worker; protobuf takes no undecodable bytes.
+    name = model.name.encode("utf-8", "replace").decode()
+    return [(name, model.digest), *((name, digest) for name, _, digest in model.companions)]
+
+
+def _digest(digest: Digest) -> blob_pb2.Digest:
+    return blob_pb2.Digest(sha256=digest.sha256, size_bytes=digest.size_bytes)
