@@ -84,6 +84,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def CreateBenchmark(  # noqa: N802
         self, request: agent_pb2.CreateBenchmarkRequest, context: Context
     ) -> agent_pb2.CreateBenchmarkResponse:
+        validate.at_least_zero("fencing_number", request.fencing_number)
         validate.request_id(request.request_id)
         validate.benchmark(request.benchmark)
         created = self._state.queue.create(
@@ -99,6 +100,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def GetBenchmark(  # noqa: N802
         self, request: agent_pb2.GetBenchmarkRequest, _: Context
     ) -> agent_pb2.GetBenchmarkResponse:
+        validate.benchmark_name(request.name)
         return agent_pb2.GetBenchmarkResponse(benchmark=self._state.queue.get(request.name))
 
     @unary
@@ -115,12 +117,14 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def CancelBenchmark(  # noqa: N802
         self, request: agent_pb2.CancelBenchmarkRequest, _: Context
     ) -> agent_pb2.CancelBenchmarkResponse:
+        validate.benchmark_name(request.name)
         return agent_pb2.CancelBenchmarkResponse(benchmark=self._state.queue.cancel(request.name))
 
     @unary
     async def AcknowledgeBenchmark(  # noqa: N802
         self, request: agent_pb2.AcknowledgeBenchmarkRequest, _: Context
     ) -> agent_pb2.AcknowledgeBenchmarkResponse:
+        validate.benchmark_name(request.name)
         self._state.queue.acknowledge(request.name)
         return agent_pb2.AcknowledgeBenchmarkResponse()
 
@@ -140,6 +144,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def RenewLease(  # noqa: N802
         self, request: agent_pb2.RenewLeaseRequest, context: Context
     ) -> agent_pb2.RenewLeaseResponse:
+        validate.at_least_zero("fencing_number", request.fencing_number)
         validate.lease("", request.term_ns)
         leases = self._state.queue.leases
         leases.renew(request.fencing_number, caller(context).name, request.term_ns)
@@ -149,6 +154,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def ReleaseLease(  # noqa: N802
         self, request: agent_pb2.ReleaseLeaseRequest, context: Context
     ) -> agent_pb2.ReleaseLeaseResponse:
+        validate.at_least_zero("fencing_number", request.fencing_number)
         self._state.queue.release_lease(
             request.fencing_number, caller(context).name, force=request.force
         )
@@ -158,6 +164,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def WatchBenchmark(  # noqa: N802
         self, request: agent_pb2.WatchBenchmarkRequest, _: Context
     ) -> AsyncIterator[agent_pb2.WatchBenchmarkResponse]:
+        validate.benchmark_name(request.name)
+        validate.at_least_zero("after_sequence", request.after_sequence)
         async for response in self._state.queue.watch(request.name, request.after_sequence):
             yield response
 
@@ -165,6 +173,8 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
     async def WatchTelemetry(  # noqa: N802
         self, request: agent_pb2.WatchTelemetryRequest, _: Context
     ) -> AsyncIterator[agent_pb2.WatchTelemetryResponse]:
+        validate.channels(request.channels)
+        validate.at_least_zero("interval_ns", request.interval_ns)
         self._refuse_while_busy()
         found = await asyncio.to_thread(sensors.working)
         try:

@@ -47,9 +47,9 @@ class IdentityService(identity_pb2_grpc.IdentityServiceServicer):
         return identity_pb2.FinishRenewalResponse()
 
     @unary
-    async def SetRevokedCertificates(  # noqa: N802
-        self, request: identity_pb2.SetRevokedCertificatesRequest, _: Context
-    ) -> identity_pb2.SetRevokedCertificatesResponse:
+    async def RevokeCertificates(  # noqa: N802
+        self, request: identity_pb2.RevokeCertificatesRequest, _: Context
+    ) -> identity_pb2.RevokeCertificatesResponse:
         validate.fingerprints(request.fingerprints)
         revoked = {*self._identity().revoked, *request.fingerprints}
         if len(revoked) > MAX_REVOKED:
@@ -59,7 +59,7 @@ class IdentityService(identity_pb2_grpc.IdentityServiceServicer):
                 f"{MAX_REVOKED}; enrol it anew by a new CA",
             )
         self._files.revoke(revoked)
-        return identity_pb2.SetRevokedCertificatesResponse()
+        return identity_pb2.RevokeCertificatesResponse()
 
     @unary
     async def Forget(  # noqa: N802

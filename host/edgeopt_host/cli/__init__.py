@@ -20,7 +20,7 @@ _COMMANDS = {
     "runs": "edgeopt_host.cli.runs:runs",
 }
 _HELP = {
-    "device": "The devices of your bench: add, list, info, tag, remove.",
+    "device": "The devices of your bench: add, enrol, list, reserve, remove.",
     "identity": "This host's keys: show, export, import, list, revoke.",
     "push": "Upload a model to devices, run it there, report what it cost.",
     "runs": "Stored runs: list, show, export, resume, delete.",

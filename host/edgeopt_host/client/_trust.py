@@ -53,8 +53,8 @@ def revoke(device_id: str, channel: grpc.Channel, identity: HostIdentity) -> Non
     Raises:
         grpc.RpcError: when it does not take it.
     """
-    request = identity_pb2.SetRevokedCertificatesRequest(fingerprints=identity.revoked)
-    identity_pb2_grpc.IdentityServiceStub(channel).SetRevokedCertificates(request, timeout=_CALL_S)
+    request = identity_pb2.RevokeCertificatesRequest(fingerprints=identity.revoked)
+    identity_pb2_grpc.IdentityServiceStub(channel).RevokeCertificates(request, timeout=_CALL_S)
     _note(device_id, revoked=_version(identity.revoked))
 
 

@@ -16,7 +16,7 @@ from edgeopt_host.cli.device.uninstall import uninstall
 
 @click.group()
 def device() -> None:
-    """The devices of your bench: add, list, info, tag, remove."""
+    """The devices of your bench: add, enrol, list, reserve, remove."""
 
 
 for command in (add, enroll, rotate, list_, info, tag, uninstall, remove, reserve, release, queue):

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x64geopt/agent/v1/identity.proto\x12\x10\x65\x64geopt.agent.v1\"&\n\x13\x42\x65ginRenewalRequest\x12\x0f\n\x07new_key\x18\x01 \x01(\x08\"/\n\x14\x42\x65ginRenewalResponse\x12\x17\n\x0fsigning_request\x18\x01 \x01(\t\"+\n\x14\x46inishRenewalRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\"\x17\n\x15\x46inishRenewalResponse\"5\n\x1dSetRevokedCertificatesRequest\x12\x14\n\x0c\x66ingerprints\x18\x01 \x03(\t\" \n\x1eSetRevokedCertificatesResponse\"\x0f\n\rForgetRequest\"\x10\n\x0e\x46orgetResponse2\x9c\x03\n\x0fIdentityService\x12]\n\x0c\x42\x65ginRenewal\x12%.edgeopt.agent.v1.BeginRenewalRequest\x1a&.edgeopt.agent.v1.BeginRenewalResponse\x12`\n\rFinishRenewal\x12&.edgeopt.agent.v1.FinishRenewalRequest\x1a\'.edgeopt.agent.v1.FinishRenewalResponse\x12{\n\x16SetRevokedCertificates\x12/.edgeopt.agent.v1.SetRevokedCertificatesRequest\x1a\x30.edgeopt.agent.v1.SetRevokedCertificatesResponse\x12K\n\x06\x46orget\x12\x1f.edgeopt.agent.v1.ForgetRequest\x1a .edgeopt.agent.v1.ForgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65\x64geopt/agent/v1/identity.proto\x12\x10\x65\x64geopt.agent.v1\"&\n\x13\x42\x65ginRenewalRequest\x12\x0f\n\x07new_key\x18\x01 \x01(\x08\"/\n\x14\x42\x65ginRenewalResponse\x12\x17\n\x0fsigning_request\x18\x01 \x01(\t\"+\n\x14\x46inishRenewalRequest\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\"\x17\n\x15\x46inishRenewalResponse\"1\n\x19RevokeCertificatesRequest\x12\x14\n\x0c\x66ingerprints\x18\x01 \x03(\t\"\x1c\n\x1aRevokeCertificatesResponse\"\x0f\n\rForgetRequest\"\x10\n\x0e\x46orgetResponse2\x90\x03\n\x0fIdentityService\x12]\n\x0c\x42\x65ginRenewal\x12%.edgeopt.agent.v1.BeginRenewalRequest\x1a&.edgeopt.agent.v1.BeginRenewalResponse\x12`\n\rFinishRenewal\x12&.edgeopt.agent.v1.FinishRenewalRequest\x1a\'.edgeopt.agent.v1.FinishRenewalResponse\x12o\n\x12RevokeCertificates\x12+.edgeopt.agent.v1.RevokeCertificatesRequest\x1a,.edgeopt.agent.v1.RevokeCertificatesResponse\x12K\n\x06\x46orget\x12\x1f.edgeopt.agent.v1.ForgetRequest\x1a .edgeopt.agent.v1.ForgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHRENEWALREQUEST']._serialized_end=185
   _globals['_FINISHRENEWALRESPONSE']._serialized_start=187
   _globals['_FINISHRENEWALRESPONSE']._serialized_end=210
-  _globals['_SETREVOKEDCERTIFICATESREQUEST']._serialized_start=212
-  _globals['_SETREVOKEDCERTIFICATESREQUEST']._serialized_end=265
-  _globals['_SETREVOKEDCERTIFICATESRESPONSE']._serialized_start=267
-  _globals['_SETREVOKEDCERTIFICATESRESPONSE']._serialized_end=299
-  _globals['_FORGETREQUEST']._serialized_start=301
-  _globals['_FORGETREQUEST']._serialized_end=316
-  _globals['_FORGETRESPONSE']._serialized_start=318
-  _globals['_FORGETRESPONSE']._serialized_end=334
-  _globals['_IDENTITYSERVICE']._serialized_start=337
-  _globals['_IDENTITYSERVICE']._serialized_end=749
+  _globals['_REVOKECERTIFICATESREQUEST']._serialized_start=212
+  _globals['_REVOKECERTIFICATESREQUEST']._serialized_end=261
+  _globals['_REVOKECERTIFICATESRESPONSE']._serialized_start=263
+  _globals['_REVOKECERTIFICATESRESPONSE']._serialized_end=291
+  _globals['_FORGETREQUEST']._serialized_start=293
+  _globals['_FORGETREQUEST']._serialized_end=308
+  _globals['_FORGETRESPONSE']._serialized_start=310
+  _globals['_FORGETRESPONSE']._serialized_end=326
+  _globals['_IDENTITYSERVICE']._serialized_start=329
+  _globals['_IDENTITYSERVICE']._serialized_end=729
 # @@protoc_insertion_point(module_scope)

@@ -28,13 +28,13 @@ class FinishRenewalResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class SetRevokedCertificatesRequest(_message.Message):
+class RevokeCertificatesRequest(_message.Message):
     __slots__ = ("fingerprints",)
     FINGERPRINTS_FIELD_NUMBER: _ClassVar[int]
     fingerprints: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, fingerprints: _Optional[_Iterable[str]] = ...) -> None: ...
 
-class SetRevokedCertificatesResponse(_message.Message):
+class RevokeCertificatesResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -46,10 +46,10 @@ class IdentityServiceStub(object):
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.FinishRenewalRequest.SerializeToString,
                 response_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.FinishRenewalResponse.FromString,
                 _registered_method=True)
-        self.SetRevokedCertificates = channel.unary_unary(
-                '/edgeopt.agent.v1.IdentityService/SetRevokedCertificates',
-                request_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesRequest.SerializeToString,
-                response_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesResponse.FromString,
+        self.RevokeCertificates = channel.unary_unary(
+                '/edgeopt.agent.v1.IdentityService/RevokeCertificates',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesResponse.FromString,
                 _registered_method=True)
         self.Forget = channel.unary_unary(
                 '/edgeopt.agent.v1.IdentityService/Forget',
@@ -78,9 +78,10 @@ class IdentityServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SetRevokedCertificates(self, request, context):
-        """Replaces the list of client certificates that are refused although the host
-        CA signed them.
+    def RevokeCertificates(self, request, context):
+        """Adds to the client certificates that are refused although the host CA signed
+        them. None is ever taken off, so that two administrators do not undo each
+        other's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,10 +108,10 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.FinishRenewalRequest.FromString,
                     response_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.FinishRenewalResponse.SerializeToString,
             ),
-            'SetRevokedCertificates': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetRevokedCertificates,
-                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesRequest.FromString,
-                    response_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesResponse.SerializeToString,
+            'RevokeCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeCertificates,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesResponse.SerializeToString,
             ),
             'Forget': grpc.unary_unary_rpc_method_handler(
                     servicer.Forget,
@@ -185,7 +186,7 @@ class IdentityService(object):
             _registered_method=True)
 
     @staticmethod
-    def SetRevokedCertificates(request,
+    def RevokeCertificates(request,
             target,
             options=(),
             channel_credentials=None,
@@ -198,9 +199,9 @@ class IdentityService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/edgeopt.agent.v1.IdentityService/SetRevokedCertificates',
-            edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesRequest.SerializeToString,
-            edgeopt_dot_agent_dot_v1_dot_identity__pb2.SetRevokedCertificatesResponse.FromString,
+            '/edgeopt.agent.v1.IdentityService/RevokeCertificates',
+            edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_identity__pb2.RevokeCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

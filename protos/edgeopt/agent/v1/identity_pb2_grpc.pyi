@@ -41,9 +41,10 @@ class IdentityServiceStub:
     """Replaces the agent's certificate, and its key where a new one was asked for.
     New connections get the new certificate.
     """
-    SetRevokedCertificates: _grpc.UnaryUnaryMultiCallable[_identity_pb2.SetRevokedCertificatesRequest, _identity_pb2.SetRevokedCertificatesResponse]
-    """Replaces the list of client certificates that are refused although the host
-    CA signed them.
+    RevokeCertificates: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeCertificatesRequest, _identity_pb2.RevokeCertificatesResponse]
+    """Adds to the client certificates that are refused although the host CA signed
+    them. None is ever taken off, so that two administrators do not undo each
+    other's.
     """
     Forget: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ForgetRequest, _identity_pb2.ForgetResponse]
     """Forgets the host CA and the agent's own key. The agent then serves nobody
@@ -63,9 +64,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Replaces the agent's certificate, and its key where a new one was asked for.
     New connections get the new certificate.
     """
-    SetRevokedCertificates: _aio.UnaryUnaryMultiCallable[_identity_pb2.SetRevokedCertificatesRequest, _identity_pb2.SetRevokedCertificatesResponse]  # type: ignore[assignment]
-    """Replaces the list of client certificates that are refused although the host
-    CA signed them.
+    RevokeCertificates: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeCertificatesRequest, _identity_pb2.RevokeCertificatesResponse]  # type: ignore[assignment]
+    """Adds to the client certificates that are refused although the host CA signed
+    them. None is ever taken off, so that two administrators do not undo each
+    other's.
     """
     Forget: _aio.UnaryUnaryMultiCallable[_identity_pb2.ForgetRequest, _identity_pb2.ForgetResponse]  # type: ignore[assignment]
     """Forgets the host CA and the agent's own key. The agent then serves nobody
@@ -96,13 +98,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def SetRevokedCertificates(
+    def RevokeCertificates(
         self,
-        request: _identity_pb2.SetRevokedCertificatesRequest,
+        request: _identity_pb2.RevokeCertificatesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_pb2.SetRevokedCertificatesResponse, _abc.Awaitable[_identity_pb2.SetRevokedCertificatesResponse]]:
-        """Replaces the list of client certificates that are refused although the host
-        CA signed them.
+    ) -> _typing.Union[_identity_pb2.RevokeCertificatesResponse, _abc.Awaitable[_identity_pb2.RevokeCertificatesResponse]]:
+        """Adds to the client certificates that are refused although the host CA signed
+        them. None is ever taken off, so that two administrators do not undo each
+        other's.
         """
 
     @_abc_1.abstractmethod
