@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -95,6 +94,7 @@ def serve(
     """Serve hosts until stopped. The first line printed is `listening on ADDRESS`."""
     # Its own log lines would stand before the sentence that says the same.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    _import_asyncio_lightly()
     from edgeopt_agent.server.address import ListenAddress
     from edgeopt_agent.server.serve import Options, run
 
@@ -134,6 +134,8 @@ cli.add_command(identity)
 @cli.command()
 def probe() -> None:
     """Print what this device is, as JSON: board, CPU, runtimes, sensors."""
+    import asyncio
+
     from edgeopt_agent.facts import read_device
     from edgeopt_agent.probe import probe_runtimes
 
@@ -163,6 +165,15 @@ def _item(field: Any, item: Any) -> Any:
     if field.enum_type is not None:
         return field.enum_type.values_by_number[item].name
     return item
+
+
+def _import_asyncio_lightly() -> None:
+    """Imports asyncio without OpenSSL, as it allows: TLS is gRPC's here, and a MiB is a MiB."""
+    sys.modules["ssl"] = None  # type: ignore[assignment]
+    import asyncio  # noqa: F401
+
+    # Whoever wants it later, such as a sensor's plug-in, gets it.
+    del sys.modules["ssl"]
 
 
 def _half_of_the_disk(folder: Path) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import hashlib
 import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent import confine, facts, probe
@@ -57,10 +59,9 @@ class DeviceFacts:
             document = json.loads(self._file.read_text())
             if document["fingerprint"] != _fingerprint():
                 return None
-            return [
-                json_format.ParseDict(r, device_pb2.RuntimeFacts()) for r in document["runtimes"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError, json_format.ParseError):
+            kept = device_pb2.Device.FromString(base64.b64decode(document["runtimes"]))
+            return list(kept.runtimes)
+        except (OSError, ValueError, KeyError, TypeError, DecodeError):
             return None
 
     def _remember(self, runtimes: list[device_pb2.RuntimeFacts]) -> None:
@@ -70,9 +71,11 @@ class DeviceFacts:
             for r in runtimes
         ):
             return
+        # Not protobuf's JSON: that module would stay in memory for this alone.
+        kept = device_pb2.Device(runtimes=runtimes).SerializeToString()
         document = {
             "fingerprint": _fingerprint(),
-            "runtimes": [json_format.MessageToDict(runtime) for runtime in runtimes],
+            "runtimes": base64.b64encode(kept).decode(),
         }
         part = self._file.with_suffix(".part")
         try:
@@ -81,7 +84,8 @@ class DeviceFacts:
             part.replace(self._file)
         except OSError:
             # A full or read-only disk costs the next agent a probe, nothing else.
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                part.unlink()
 
 
 def _confinement() -> device_pb2.Confinement:

@@ -8,11 +8,11 @@ Only `keys` needs the package cryptography; the agent runs it in a process of it
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
 import os
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from edgeopt_agent.errors import FailedPrecondition
 
 # More than a bench ever revokes.
 MAX_REVOKED = 10_000
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ class IdentityFiles:
 
 def fingerprint(certificate: str) -> str:
     """SHA-256 of a PEM certificate's DER form, hexadecimal."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate.strip())).hexdigest()
+    body = certificate.strip().removeprefix(_BEGIN).removesuffix(_END)
+    return hashlib.sha256(base64.b64decode(body)).hexdigest()
 
 
 def not_enrolled() -> FailedPrecondition:

@@ -7,9 +7,7 @@ and over plain loopback it is the owner, and names itself.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import inspect
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,6 +16,7 @@ import grpc
 import grpc.aio
 
 from edgeopt_agent.errors import AgentError, PermissionDenied
+from edgeopt_agent.identity import fingerprint
 from edgeopt_agent.server.stall import STALL_S, StallTimer
 from edgeopt_agent.server.status import abort
 from edgeopt_agent.server.tls import Trust
@@ -144,7 +143,7 @@ def _is_tls(auth: Any) -> bool:
 
 def _fingerprint(auth: Any) -> str:
     pem = b"".join(auth.get("x509_pem_cert", ())).decode()
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
+    return fingerprint(pem)
 
 
 def _shown(name: str | bytes) -> str:
