@@ -160,6 +160,9 @@ class BlobStore:
         self._make_room(digest, quota_bytes=digest.size_bytes, disk_bytes=0)
         target = self._path(digest.sha256)
         source.chmod(_MODE)
+        # The event that will name it is on the disk before anybody hears of it; so is the blob.
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
         target.parent.mkdir(exist_ok=True, mode=0o700)
         source.replace(target)
         return digest

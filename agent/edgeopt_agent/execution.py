@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
+from edgeopt_agent import scratch
 from edgeopt_agent.blobs import BlobStore, Digest
 from edgeopt_agent.errors import AgentError, WorkerError
 from edgeopt_agent.launcher import run_worker
@@ -67,7 +68,7 @@ class Execution:
             await self._worker(plan.launches, "--outputs")
 
     def remove(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        scratch.remove(self._folder)
 
     async def _worker(self, launch: int, *flags: str) -> None:
         events: list[Response] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from edgeopt.agent.v1 import benchmark_pb2
-from edgeopt_agent.errors import AgentError
+from edgeopt_agent.errors import AgentError, WorkerError
 from edgeopt_agent.journal import ENDED, Entry, Response
 
 State = benchmark_pb2.Benchmark.State
@@ -18,7 +18,8 @@ class Job:
         self.entry = entry
         # What was told last and is not kept: progress.
         self.passing: Response | None = None
-        self._news = asyncio.Event()
+        # Set with the next thing worth knowing, and then replaced: take it before looking.
+        self.news = asyncio.Event()
 
     @property
     def benchmark(self) -> benchmark_pb2.Benchmark:
@@ -39,11 +40,8 @@ class Job:
     def tell(self, response: Response | None = None) -> None:
         """Wakes the watchers, also with an event that is not kept."""
         self.passing = response
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def news(self) -> None:
-        await self._news.wait()
+        self.news.set()
+        self.news = asyncio.Event()
 
 
 def in_state(
@@ -64,8 +62,33 @@ def in_state(
     return changed
 
 
+def again(entry: Entry, why: str, *, crashed: bool) -> benchmark_pb2.Benchmark:
+    """What a benchmark becomes in whose middle the agent died (`crashed`) or was stopped."""
+    before = entry.benchmark
+    if before.plan.rerun and not (crashed and entry.crashes > 1):
+        changed = in_state(before, benchmark_pb2.Benchmark.STATE_QUEUED)
+        changed.attempt += 1
+        changed.ClearField("start_time")
+        return changed
+    again_ = " again" if entry.crashes > 1 else ""
+    return in_state(
+        before,
+        benchmark_pb2.Benchmark.STATE_FAILED,
+        WorkerError(
+            "AGENT_RESTARTED", f"{why}{again_}, and the benchmark was not run once more; push it"
+        ),
+    )
+
+
+def outline(benchmark: benchmark_pb2.Benchmark) -> benchmark_pb2.Benchmark:
+    """A benchmark without what is long: its subjects and plan."""
+    short = benchmark_pb2.Benchmark()
+    short.CopyFrom(benchmark)
+    short.ClearField("subjects")
+    short.ClearField("plan")
+    return short
+
+
 def state_event(benchmark: benchmark_pb2.Benchmark) -> Response:
     """The event that tells of a benchmark's state."""
-    response = Response()
-    response.event.benchmark.CopyFrom(benchmark)
-    return response
+    return Response(event=benchmark_pb2.BenchmarkEvent(benchmark=outline(benchmark)))

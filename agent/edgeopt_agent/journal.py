@@ -9,6 +9,7 @@ its end stay for a while, so that a repeated request does not run it again.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import sqlite3
@@ -17,6 +18,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 from edgeopt_agent.errors import StorageError
@@ -30,7 +34,8 @@ create table benchmarks (
     request_id text not null unique,
     benchmark blob not null,
     crashes integer not null default 0,
-    last_sequence integer not null default 0
+    last_sequence integer not null default 0,
+    outputs text not null default ''
 );
 create table events (
     arrival integer not null references benchmarks (arrival) on delete cascade,
@@ -77,6 +82,8 @@ class Entry:
     # How often the agent died while it ran.
     crashes: int = 0
     last_sequence: int = 0
+    # SHA-256 of the blob with its outputs: it stays for as long as the benchmark does.
+    outputs: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,12 @@ class Journal:
             database.execute("pragma foreign_keys = on")
             database.execute("pragma cache_size = -256")
             database.execute("pragma journal_size_limit = 1048576")
-            if not _version(database):
+            # Reads every page of the small tables, and finds what is damaged there.
+            if _version(database):
+                database.execute(
+                    "select count(request_id), max(length(benchmark)) from benchmarks"
+                ).fetchone()
+            else:
                 database.executescript(
                     f"begin; {_TABLES} pragma user_version = {_VERSION}; commit;"
                 )
@@ -151,15 +163,13 @@ class Journal:
         self._database.close()
 
     def load(self) -> list[Entry]:
-        """Every benchmark that is kept, in arrival order."""
+        """Every benchmark that is kept, in arrival order; one that is damaged has failed."""
         with self._transaction() as database:
             rows = database.execute(
-                "select arrival, benchmark, crashes, last_sequence from benchmarks order by arrival"
-            )
-            return [
-                Entry(arrival, benchmark_pb2.Benchmark.FromString(data), crashes, last)
-                for arrival, data, crashes, last in rows
-            ]
+                "select arrival, name, request_id, benchmark, crashes, last_sequence, outputs "
+                "from benchmarks order by arrival"
+            ).fetchall()
+            return [_entry(database, *row) for row in rows]
 
     def add(self, benchmark: benchmark_pb2.Benchmark, response: Response) -> Entry:
         """Keeps a new benchmark with its first event."""
@@ -171,7 +181,7 @@ class Journal:
             )
             assert cursor.lastrowid is not None  # noqa: S101 - an insert has one
             entry = Entry(cursor.lastrowid, benchmark)
-            entry.last_sequence = _write(database, entry, [response], benchmark)
+            _write(database, entry, [response], benchmark)
             return entry
 
     def append(
@@ -187,12 +197,7 @@ class Journal:
         with self._transaction() as database:
             if entry.benchmark.state in ENDED:
                 return False
-            becomes = benchmark or entry.benchmark
-            last = _write(database, entry, responses, becomes)
-            # Readers wait for the transaction's end: until then nobody sees this.
-            database.execute("commit")
-            entry.last_sequence = last
-            entry.benchmark = becomes
+            _write(database, entry, responses, benchmark or entry.benchmark)
         return True
 
     def event(self, entry: Entry, after: int) -> Response | None:
@@ -238,35 +243,52 @@ class Journal:
             ).fetchone()
         return row and LeaseRecord(*row)
 
-    def keep_lease(self, lease: LeaseRecord) -> None:
+    def keep_lease(
+        self,
+        lease: LeaseRecord,
+        ended: Iterable[tuple[Entry, benchmark_pb2.Benchmark, Response]] = (),
+    ) -> None:
+        """Keeps a lease, and what benchmarks become with it: all or nothing."""
+        ended = [end for end in ended if end[0].benchmark.state not in ENDED]
         with self._transaction() as database:
             database.execute(
                 "insert or replace into lease values (1, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    lease.fencing_number,
-                    lease.request_id,
-                    lease.holder,
-                    lease.purpose,
-                    lease.acquire_time_ns,
-                    lease.term_ns,
-                    lease.expire_time_ns,
-                    lease.after_arrival,
-                ),
+                dataclasses.astuple(lease),
             )
+            for entry, benchmark, response in ended:
+                _write(database, entry, [response], benchmark)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[_Transaction]:
         with self._lock, _explained(self._path):
             self._database.execute("begin")
             try:
-                yield self._database
-                if self._database.in_transaction:
-                    self._database.execute("commit")
+                transaction = _Transaction(self._database)
+                yield transaction
+                self._database.execute("commit")
+                # Readers wait for the lock: until here nobody has seen any of it.
+                transaction.publish()
             except BaseException:
                 # SQLite has rolled back by itself when the disk was full.
                 with contextlib.suppress(sqlite3.Error):
                     self._database.execute("rollback")
                 raise
+
+
+class _Transaction:
+    """A connection, and the entries that are to change when what it wrote is committed."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self.execute = database.execute
+        self._changed: list[tuple[Entry, dict[str, Any]]] = []
+
+    def on_commit(self, entry: Entry, **changes: Any) -> None:
+        self._changed.append((entry, changes))
+
+    def publish(self) -> None:
+        for entry, changes in self._changed:
+            for name, value in changes.items():
+                setattr(entry, name, value)
 
 
 def _version(database: sqlite3.Connection) -> int:
@@ -275,24 +297,54 @@ def _version(database: sqlite3.Connection) -> int:
 
 
 def _write(
-    database: sqlite3.Connection,
+    database: _Transaction,
     entry: Entry,
     responses: Iterable[Response],
     benchmark: benchmark_pb2.Benchmark,
-) -> int:
-    sequence = entry.last_sequence
+) -> None:
+    sequence, outputs = entry.last_sequence, entry.outputs
     for response in responses:
         sequence += 1
         response.event.sequence = sequence
+        outputs = response.event.outputs.file.sha256 or outputs
         database.execute(
             "insert into events values (?, ?, ?)",
             (entry.arrival, sequence, response.SerializeToString()),
         )
     database.execute(
-        "update benchmarks set benchmark = ?, crashes = ?, last_sequence = ? where arrival = ?",
-        (benchmark.SerializeToString(), entry.crashes, sequence, entry.arrival),
+        "update benchmarks set benchmark = ?, crashes = ?, last_sequence = ?, outputs = ? "
+        "where arrival = ?",
+        (benchmark.SerializeToString(), entry.crashes, sequence, outputs, entry.arrival),
     )
-    return sequence
+    database.on_commit(entry, benchmark=benchmark, last_sequence=sequence, outputs=outputs)
+
+
+def _entry(
+    database: _Transaction,
+    arrival: int,
+    name: str,
+    request_id: str,
+    data: bytes,
+    crashes: int,
+    last_sequence: int,
+    outputs: str,
+) -> Entry:
+    try:
+        benchmark = benchmark_pb2.Benchmark.FromString(data)
+    except DecodeError:
+        benchmark = benchmark_pb2.Benchmark(
+            name=name, request_id=request_id, state=benchmark_pb2.Benchmark.STATE_FAILED
+        )
+        benchmark.failure.reason = "STATE_DAMAGED"
+        benchmark.failure.message = (
+            "what the agent had kept of this is damaged; check the device's disk, push again"
+        )
+        entry = Entry(arrival, benchmark, crashes, last_sequence, outputs)
+        response = Response()
+        response.event.benchmark.CopyFrom(benchmark)
+        _write(database, entry, [response], benchmark)
+        return entry
+    return Entry(arrival, benchmark, crashes, last_sequence, outputs)
 
 
 @contextlib.contextmanager

@@ -6,13 +6,16 @@ run on the monotonic clock, so that a clock set anew neither ends nor prolongs o
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edgeopt.agent.v1 import agent_pb2
-from edgeopt_agent.errors import FailedPrecondition
+from edgeopt_agent.errors import FailedPrecondition, StorageError
 from edgeopt_agent.journal import Journal, LeaseRecord
+
+_MINUTE_S = 60
 
 
 @dataclass
@@ -55,6 +58,9 @@ class Leases:
             return None
         if self._now_ns() >= held.ends_ns and not self._in_use(held.record.fencing_number):
             self._held = None
+            # Otherwise a restart after a clock that goes back would bring it to life again.
+            with contextlib.suppress(StorageError):
+                self._journal.keep_lease(_over(held.record))
             return None
         return held.record
 
@@ -104,30 +110,33 @@ class Leases:
         self._held = _Held(record, self._now_ns() + term_ns)
 
     def renew(self, fencing_number: int, holder: str, term_ns: int) -> None:
-        """Starts the term anew.
+        """Makes a lease last for a term from now on; never shortens it.
 
         Raises:
             FailedPrecondition: LEASE_LOST.
         """
         record = self.check(fencing_number, holder)
+        term_ns = max(term_ns, self.remaining_ns())
         record = replace(record, term_ns=term_ns, expire_time_ns=time.time_ns() + term_ns)
         self._journal.keep_lease(record)
         self._held = _Held(record, self._now_ns() + term_ns)
 
-    def release(self, fencing_number: int, holder: str, *, force: bool) -> bool:
-        """Ends a lease; False when it had ended before.
+    def to_release(self, fencing_number: int, holder: str, *, force: bool) -> LeaseRecord | None:
+        """What to keep in order to end this lease; None when it has ended.
 
         Raises:
             FailedPrecondition: DEVICE_RESERVED, when it is somebody else's and not forced.
         """
         current = self.current()
         if current is None or current.fencing_number != fencing_number:
-            return False
+            return None
         if current.holder != holder and not force:
             raise self.reserved(current)
-        self._journal.keep_lease(replace(current, term_ns=0, expire_time_ns=0))
+        return _over(current)
+
+    def released(self) -> None:
+        """The end of the current lease has been kept."""
         self._held = None
-        return True
 
     def check(self, fencing_number: int, holder: str) -> LeaseRecord:
         """The lease of this number, when it is the current one and this holder's.
@@ -147,9 +156,12 @@ class Leases:
     def reserved(self, lease: LeaseRecord) -> FailedPrecondition:
         """What to say to whoever comes meanwhile."""
         seconds = self.remaining_ns() / 1e9
-        left = f"for {seconds / 60:.0f} min more" if seconds >= 60 else f"for {seconds:.0f} s more"  # noqa: PLR2004
         if not seconds:
             left = "until its benchmark ends"
+        elif seconds < _MINUTE_S:
+            left = f"for {seconds:.0f} s more"
+        else:
+            left = f"for {seconds / _MINUTE_S:.0f} min more"
         purpose = f" ({lease.purpose})" if lease.purpose else ""
         return FailedPrecondition(
             "DEVICE_RESERVED",
@@ -158,3 +170,7 @@ class Leases:
             purpose=lease.purpose,
             remaining_ns=str(self.remaining_ns()),
         )
+
+
+def _over(record: LeaseRecord) -> LeaseRecord:
+    return replace(record, term_ns=0, expire_time_ns=0)

@@ -10,16 +10,17 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent import scratch
 from edgeopt_agent.blobs import BlobStore
 from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, StorageError, WorkerError
 from edgeopt_agent.execution import Execution, digests
-from edgeopt_agent.job import Job, State, in_state, state_event
+from edgeopt_agent.job import Job, again, in_state, outline, state_event
 from edgeopt_agent.journal import Journal, LeaseRecord, Response
+from edgeopt_agent.keeper import Keeper
 from edgeopt_agent.leases import Leases
 
 _log = logging.getLogger(__name__)
@@ -32,8 +33,6 @@ _CANCELLED = benchmark_pb2.Benchmark.STATE_CANCELLED
 _MAX_QUEUED = 100
 # Results are never thrown away; an agent whose hosts never fetch theirs takes no more.
 _MAX_UNACKNOWLEDGED = 1000
-# How often a state directory that cannot be written is tried again.
-_RETRY_S = 2.0
 
 
 class BenchmarkQueue:
@@ -72,14 +71,12 @@ class BenchmarkQueue:
         self._runner: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._begun = eager
-        self._storage_error: StorageError | None = None
+        self._stopping = False
+        self._keeper = Keeper(journal, blobs)
         self.leases = Leases(journal, self._has_work_under)
         blobs.in_use = self._digests_in_use
         # What a killed agent left behind.
-        shutil.rmtree(self._scratch, ignore_errors=True)
-        for job in self._jobs.values():
-            if job.benchmark.state == _RUNNING:
-                self._recover(job)
+        scratch.remove(self._scratch)
 
     @property
     def busy(self) -> bool:
@@ -88,13 +85,14 @@ class BenchmarkQueue:
     @property
     def storage_error(self) -> StorageError | None:
         """Why results cannot be kept just now; the queue waits until they can."""
-        return self._storage_error
+        return self._keeper.storage_error
 
     def start(self) -> None:
         self._runner = asyncio.create_task(self._run_all())
 
     async def stop(self) -> None:
         """Ends the running worker. Its benchmark goes back to the queue, and its watchers are told."""
+        self._stopping = True
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.wait([self._runner])
@@ -104,7 +102,10 @@ class BenchmarkQueue:
             await asyncio.wait([task])
             if not job.ended:
                 with contextlib.suppress(StorageError):
-                    self._run_again(job, "the agent was stopped", crashed=False)
+                    self._keeper.change(
+                        job, again(job.entry, "the agent was stopped", crashed=False)
+                    )
+        self._journal.close()
 
     def create(
         self,
@@ -158,17 +159,19 @@ class BenchmarkQueue:
         return self._job(name).benchmark
 
     def page(self, after: int, limit: int) -> tuple[list[benchmark_pb2.Benchmark], int]:
-        """Benchmarks that arrived after a number, oldest first, and the number to go on after.
+        """Outlines of those that arrived after a number, oldest first, and the number to go on after.
 
         That is 0 when there are no more.
         """
         found = [job for job in self._jobs.values() if job.entry.arrival > after]
         page = found[:limit]
-        return [job.benchmark for job in page], page[-1].entry.arrival if len(found) > limit else 0
+        return [outline(job.benchmark) for job in page], page[-1].entry.arrival if len(
+            found
+        ) > limit else 0
 
     def pending(self) -> list[benchmark_pb2.Benchmark]:
-        """The running benchmark, then those that wait, in the order in which they will run."""
-        return [job.benchmark for job in self._pending()]
+        """Outlines of the running benchmark, then of those that wait, in the order they will run."""
+        return [outline(job.benchmark) for job in self._pending()]
 
     def unacknowledged(self) -> int:
         return sum(job.ended for job in self._jobs.values())
@@ -179,21 +182,18 @@ class BenchmarkQueue:
         job = self._job(name)
         shown = None
         while True:
-            news = asyncio.ensure_future(job.news())
-            try:
-                # What stood before the end was told is all there is.
-                ended = job.ended
-                while response := self._journal.event(job.entry, after):
-                    after = response.event.sequence
-                    yield response
-                if ended:
-                    return
-                if job.passing is not None and job.passing is not shown:
-                    shown = job.passing
-                    yield shown
-                await news
-            finally:
-                news.cancel()
+            news = job.news
+            # What stood before the end was told is all there is.
+            ended = job.ended
+            while response := self._journal.event(job.entry, after):
+                after = response.event.sequence
+                yield response
+            if ended:
+                return
+            if job.passing is not None and job.passing is not shown:
+                shown = job.passing
+                yield shown
+            await news.wait()
 
     def cancel(self, name: str) -> benchmark_pb2.Benchmark:
         """Ends a benchmark that has not ended yet."""
@@ -216,15 +216,16 @@ class BenchmarkQueue:
         self._reschedule()
 
     def release_lease(self, fencing_number: int, holder: str, *, force: bool) -> None:
-        """As `Leases.release`; benchmarks under the lease end with it."""
-        if self.leases.release(fencing_number, holder, force=force):
-            failure = WorkerError(
-                "LEASE_LOST",
-                f"lease {fencing_number}, under which this was started, was released by {holder}",
-            )
-            for job in list(self._jobs.values()):
-                if job.benchmark.fencing_number == fencing_number and not job.ended:
-                    self._end_early(job, failure)
+        """As `Leases.release`; benchmarks under the lease end with it, in the same transaction."""
+        over = self.leases.to_release(fencing_number, holder, force=force)
+        if over is not None:
+            failure = _lease_lost(fencing_number, f"was released by {holder}")
+            lost = [job for job in self._jobs.values() if _is_under(job, fencing_number)]
+            ends = [(job.entry, in_state(job.benchmark, _CANCELLED, failure)) for job in lost]
+            self._journal.keep_lease(over, [(*end, state_event(end[1])) for end in ends])
+            self.leases.released()
+            for job in lost:
+                self._let_go(job)
         self._reschedule()
 
     def _begin(self) -> None:
@@ -251,14 +252,12 @@ class BenchmarkQueue:
             raise ResourceExhausted(
                 "RESULTS_NOT_FETCHED",
                 f"{_MAX_UNACKNOWLEDGED} results on this device were never fetched; fetch them with "
-                "`edgeopt-host runs resume` on the host that asked for them",
+                "`edgeopt-host runs resume` on the host that asked for them, or drop them with "
+                "`edgeopt-host device queue NAME --discard`",
             )
 
     def _has_work_under(self, fencing_number: int) -> bool:
-        return any(
-            job.benchmark.fencing_number == fencing_number and not job.ended
-            for job in self._jobs.values()
-        )
+        return any(_is_under(job, fencing_number) for job in self._jobs.values())
 
     def _pending(self) -> list[Job]:
         """Those that have not ended; what a lease holds back comes after it."""
@@ -291,8 +290,12 @@ class BenchmarkQueue:
                 job.tell(Response(event=benchmark_pb2.BenchmarkEvent(progress=progress)))
 
     async def _run_all(self) -> None:
+        recovered = False
         while True:
             self._wake.clear()
+            if self._begun and not recovered:
+                await self._recover()
+                recovered = True
             job = self._next()
             if job is None:
                 # The end of a lease tells nobody by itself.
@@ -307,6 +310,14 @@ class BenchmarkQueue:
             self._running = None
             self._reschedule()
 
+    async def _recover(self) -> None:
+        """Decides about a benchmark in whose middle an earlier agent died."""
+        for job in list(self._jobs.values()):
+            if job.benchmark.state == _RUNNING:
+                job.entry.crashes += 1
+                changed = again(job.entry, "the agent died in the middle", crashed=True)
+                await self._keeper.keep(job, [state_event(changed)], changed)
+
     def _next(self) -> Job | None:
         lease = self.leases.current()
         waiting = [job for job in self._pending() if job.queued] if self._begun else []
@@ -320,7 +331,10 @@ class BenchmarkQueue:
             subject.threads = subject.threads or self._default_threads()
 
         async def keep(events: list[Response]) -> None:
-            await self._keep(job, events)
+            await self._keeper.keep(job, events)
+            # A cancel that came in the very moment in which a worker ended was heard by nobody.
+            if job.ended or self._stopping:
+                raise asyncio.CancelledError
 
         execution = Execution(
             task,
@@ -333,7 +347,11 @@ class BenchmarkQueue:
         )
         failure: AgentError | None = None
         try:
-            await self._become(job, _RUNNING)
+            if self._has_lost_its_lease(job):
+                number = job.benchmark.fencing_number
+                await self._keeper.become(job, _CANCELLED, _lease_lost(number, "has ended"))
+                return
+            await self._keeper.become(job, _RUNNING)
             self._reschedule()
             await execution.run()
         except AgentError as error:
@@ -348,75 +366,35 @@ class BenchmarkQueue:
         finally:
             execution.remove()
         if not job.ended:
-            await self._become(job, _FAILED if failure else _SUCCEEDED, failure)
-
-    async def _become(self, job: Job, state: State, failure: AgentError | None = None) -> None:
-        changed = in_state(job.benchmark, state, failure)
-        await self._keep(job, [state_event(changed)], changed)
-
-    async def _keep(
-        self,
-        job: Job,
-        events: list[Response],
-        benchmark: benchmark_pb2.Benchmark | None = None,
-    ) -> None:
-        """Keeps events before anybody sees them; waits for as long as the disk takes none."""
-        while events and not await self._kept(job, events, benchmark):
-            self._blobs.make_some_room()
-            await asyncio.sleep(_RETRY_S)
-        job.tell()
-
-    async def _kept(
-        self,
-        job: Job,
-        events: list[Response],
-        benchmark: benchmark_pb2.Benchmark | None,
-    ) -> bool:
-        try:
-            await asyncio.to_thread(self._journal.append, job.entry, events, benchmark)
-        except StorageError as error:
-            if self._storage_error is None:
-                _log.error("%s", error.message)
-            self._storage_error = error
-            return False
-        if self._storage_error is not None:
-            _log.info("the state directory can be written again")
-        self._storage_error = None
-        return True
-
-    def _change(self, job: Job, benchmark: benchmark_pb2.Benchmark) -> None:
-        """Keeps what a job becomes, at once.
-
-        Raises:
-            StorageError: when it cannot be kept; the job is then what it was.
-        """
-        self._journal.append(job.entry, [state_event(benchmark)], benchmark)
-        job.tell()
+            await self._keeper.become(job, _FAILED if failure else _SUCCEEDED, failure)
 
     def _end_early(self, job: Job, failure: AgentError) -> None:
-        self._change(job, in_state(job.benchmark, _CANCELLED, failure))
-        if self._running is not None and self._running[0] is job:
-            self._running[1].cancel()
+        self._keeper.change(job, in_state(job.benchmark, _CANCELLED, failure))
+        self._let_go(job)
         self._reschedule()
 
-    def _recover(self, job: Job) -> None:
-        """Decides about a benchmark in whose middle an earlier agent died."""
-        job.entry.crashes += 1
-        self._run_again(job, "the agent died in the middle", crashed=True)
+    def _let_go(self, job: Job) -> None:
+        """Ends the work on a job that has ended, and tells its watchers."""
+        job.tell()
+        if self._running is not None and self._running[0] is job:
+            self._running[1].cancel()
 
-    def _run_again(self, job: Job, why: str, *, crashed: bool) -> None:
-        if job.benchmark.plan.rerun and not (crashed and job.entry.crashes > 1):
-            changed = in_state(job.benchmark, _QUEUED)
-            changed.attempt += 1
-            changed.ClearField("start_time")
-        else:
-            again = " again" if job.entry.crashes > 1 else ""
-            failure = WorkerError(
-                "AGENT_RESTARTED", f"{why}{again}, and the benchmark was not run once more; push it"
-            )
-            changed = in_state(job.benchmark, _FAILED, failure)
-        self._change(job, changed)
+    def _has_lost_its_lease(self, job: Job) -> bool:
+        number, lease = job.benchmark.fencing_number, self.leases.current()
+        return bool(number) and (lease is None or lease.fencing_number != number)
 
     def _digests_in_use(self) -> set[str]:
-        jobs = (job for job in self._jobs.values() if not job.ended)
-        return {digest.sha256 for job in jobs for digest in digests(job.benchmark)}
+        """What waits or runs needs its inputs, and what nobody has fetched yet its outputs."""
+        used = {job.entry.outputs for job in self._jobs.values() if job.entry.outputs}
+        for job in self._jobs.values():
+            if not job.ended:
+                used |= {digest.sha256 for digest in digests(job.benchmark)}
+        return used
+
+
+def _is_under(job: Job, fencing_number: int) -> bool:
+    return job.benchmark.fencing_number == fencing_number and not job.ended
+
+
+def _lease_lost(fencing_number: int, how: str) -> WorkerError:
+    return WorkerError("LEASE_LOST", f"lease {fencing_number}, under which this was started, {how}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 
-from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, benchmark_pb2, device_pb2
+from edgeopt.agent.v1 import agent_pb2, agent_pb2_grpc, device_pb2
 from edgeopt_agent import __version__, sensors
 from edgeopt_agent.device import DeviceFacts
 from edgeopt_agent.errors import FailedPrecondition, InvalidArgument, StorageError
@@ -77,7 +77,7 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
             response.lease.MergeFrom(queue.leases.message() or agent_pb2.Lease())
             if not response.lease.fencing_number:
                 response.ClearField("lease")
-            response.queue.extend(_outline(benchmark) for benchmark in queue.pending())
+            response.queue.extend(queue.pending())
         return response
 
     @unary
@@ -208,12 +208,3 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
                 "a benchmark runs on this device, and reading sensors would disturb it; watch again "
                 "when it has ended",
             )
-
-
-def _outline(benchmark: benchmark_pb2.Benchmark) -> benchmark_pb2.Benchmark:
-    """A benchmark without what is long."""
-    outline = benchmark_pb2.Benchmark()
-    outline.CopyFrom(benchmark)
-    outline.ClearField("subjects")
-    outline.ClearField("plan")
-    return outline

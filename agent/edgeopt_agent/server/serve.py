@@ -137,15 +137,20 @@ def _make_services(options: Options) -> _Services:
 
 
 def _open_queue(options: Options, blobs: BlobStore) -> BenchmarkQueue:
-    return BenchmarkQueue(
-        options.state_dir,
-        Journal(options.state_dir),
-        blobs,
-        _default_threads,
-        options.allow,
-        # An agent that lives for one command begins what others left when it is asked for it.
-        eager=not options.until_stdin_closes,
-    )
+    journal = Journal(options.state_dir)
+    try:
+        return BenchmarkQueue(
+            options.state_dir,
+            journal,
+            blobs,
+            _default_threads,
+            options.allow,
+            # An agent that lives for one command begins what others left when it is asked for it.
+            eager=not options.until_stdin_closes,
+        )
+    except BaseException:
+        journal.close()
+        raise
 
 
 def _expires(files: IdentityFiles) -> float | None:

@@ -94,7 +94,8 @@ class AgentState:
     def _try_to_open(self) -> bool:
         try:
             self._queue = self._open_queue()
-        except StorageError as error:
+        except Exception as raised:  # noqa: BLE001 - an agent that answers can say what is wrong
+            error = raised if isinstance(raised, StorageError) else _unexpected(raised)
             if self._error is None or self._error.reason != error.reason:
                 _log.error("%s", error.message)
             self._error = error
@@ -107,3 +108,11 @@ class AgentState:
         while not self._try_to_open():  # noqa: ASYNC110 - no event tells of a mended disk
             await asyncio.sleep(_RETRY_S)
         _log.info("the state directory can be used again")
+
+
+def _unexpected(error: Exception) -> StorageError:
+    _log.error("the state directory cannot be used", exc_info=error)
+    return StorageError(
+        "STATE_UNUSABLE",
+        f"the agent cannot use its state directory: {type(error).__name__}: {error}; its log has more",
+    )

@@ -13,6 +13,8 @@ from edgeopt_agent.errors import InvalidArgument
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_LAUNCHES = 1000
+# It must fit into an answer, too.
+_MAX_BENCHMARK_BYTES = 2**20
 _MAX_DURATION_NS = 24 * 3600 * 10**9
 _MAX_INFERENCES = 10_000_000
 _MAX_THREADS = 1024
@@ -39,6 +41,8 @@ def request_id(value: str) -> None:
 
 def benchmark(value: benchmark_pb2.Benchmark) -> None:
     """Raises InvalidArgument when this agent cannot run it as it is written."""
+    if value.ByteSize() > _MAX_BENCHMARK_BYTES:
+        _refuse("benchmark", f"{value.ByteSize()} bytes", f"at most {_MAX_BENCHMARK_BYTES}")
     if len(value.subjects) != 1:
         _refuse(
             "subjects",

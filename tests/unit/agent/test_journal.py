@@ -121,6 +121,20 @@ def test_a_damaged_file_is_put_aside(tmp_path: Path) -> None:
     assert aside.read_bytes().startswith(b"no database")
 
 
+def test_a_damaged_benchmark_has_failed_and_the_others_are_there(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    added(journal, 1)
+    added(journal, 2)
+    journal._database.execute("update benchmarks set benchmark = x'ffff' where arrival = 1")
+    journal.close()
+    again = Journal(tmp_path)
+    damaged, whole = again.load()
+    assert damaged.benchmark.failure.reason == "STATE_DAMAGED"
+    assert damaged.benchmark.request_id == "request-1"
+    assert whole.benchmark.state == Benchmark.STATE_QUEUED
+    assert sequences(again, damaged) == [1, 2]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
     """A file system of 2 MB, in a mount namespace that the test's child processes enter."""

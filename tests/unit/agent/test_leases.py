@@ -91,12 +91,40 @@ def test_a_number_is_of_use_to_its_holder_only(leases: Leases) -> None:
         leases.renew(number, "bob", SECOND)
 
 
-def test_somebody_elses_lease_ends_by_force_only(leases: Leases) -> None:
+def release(leases: Leases, journal: Journal, number: int, holder: str, *, force: bool) -> bool:
+    over = leases.to_release(number, holder, force=force)
+    if over is None:
+        return False
+    journal.keep_lease(over)
+    leases.released()
+    return True
+
+
+def test_somebody_elses_lease_ends_by_force_only(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path)
+    leases = Leases(journal, lambda _: False, clock)
     number = take(leases, "alice")
     with pytest.raises(FailedPrecondition, match="alice holds this device"):
-        leases.release(number, "bob", force=False)
-    assert leases.release(number, "bob", force=True)
-    assert not leases.release(number, "alice", force=False)
+        release(leases, journal, number, "bob", force=False)
+    assert release(leases, journal, number, "bob", force=True)
+    assert not release(leases, journal, number, "alice", force=False)
+
+
+def test_renewing_never_shortens(leases: Leases) -> None:
+    number = take(leases, "alice", 7200)
+    leases.renew(number, "alice", 600 * SECOND)
+    assert leases.remaining_ns() == 7200 * SECOND
+
+
+def test_a_lease_that_ran_out_does_not_come_back_with_a_clock_that_does(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = Leases(Journal(tmp_path), lambda _: False, clock)
+    take(leases, "alice", 60)
+    clock.wait(61)
+    assert leases.current() is None
+    monkeypatch.setattr("time.time_ns", lambda: 10**9)
+    assert Leases(Journal(tmp_path), lambda _: False, clock).current() is None
 
 
 def test_a_lease_survives_a_restart_but_not_beyond_its_term(
@@ -115,9 +143,10 @@ def test_a_lease_survives_a_restart_but_not_beyond_its_term(
 
 
 def test_numbers_never_go_back_after_a_release_and_a_restart(tmp_path: Path, clock: Clock) -> None:
-    leases = Leases(Journal(tmp_path), lambda _: False, clock)
+    journal = Journal(tmp_path)
+    leases = Leases(journal, lambda _: False, clock)
     number = take(leases, "alice")
-    leases.release(number, "alice", force=False)
+    release(leases, journal, number, "alice", force=False)
     again = Leases(Journal(tmp_path), lambda _: False, clock)
     assert again.current() is None
     assert take(again, "bob") == number + 1

@@ -173,6 +173,20 @@ def killed_while_running(folder: Path, workers: Workers, *, rerun: bool = True) 
     return asyncio.run(scenario())
 
 
+def recovered(folder: Path, name: str) -> benchmark_pb2.Benchmark:
+    """How a benchmark ended for the next agent."""
+
+    async def scenario() -> benchmark_pb2.Benchmark:
+        queue = opened(folder)
+        queue.start()
+        await ended(queue, name)
+        end = queue.get(name)
+        await queue.stop()
+        return end
+
+    return asyncio.run(scenario())
+
+
 def test_what_an_agent_died_over_runs_once_more_and_says_so(
     tmp_path: Path, workers: Workers
 ) -> None:
@@ -205,16 +219,14 @@ def test_an_agent_that_dies_twice_over_a_benchmark_gives_it_up(
         queue._running[1].cancel()
 
     run(again)
-    failure = opened(tmp_path).get(name).failure
-    assert (failure.reason, "died in the middle again" in failure.message) == (
-        "AGENT_RESTARTED",
-        True,
-    )
+    failure = recovered(tmp_path, name).failure
+    assert failure.reason == "AGENT_RESTARTED"
+    assert "died in the middle again" in failure.message
 
 
 def test_a_plan_may_forbid_running_again(tmp_path: Path, workers: Workers) -> None:
     name = killed_while_running(tmp_path, workers, rerun=False)
-    assert opened(tmp_path).get(name).failure.reason == "AGENT_RESTARTED"
+    assert recovered(tmp_path, name).failure.reason == "AGENT_RESTARTED"
 
 
 def test_an_agent_that_is_stopped_goes_on_as_often_as_that_happens(
@@ -330,7 +342,7 @@ def test_a_lease_that_runs_out_lets_the_next_begin(tmp_path: Path) -> None:
 def test_results_wait_for_a_disk_that_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeopt_agent.queue._RETRY_S", 0.02)
+    monkeypatch.setattr("edgeopt_agent.keeper._RETRY_S", 0.02)
 
     async def scenario() -> None:
         queue = opened(tmp_path)
@@ -363,5 +375,102 @@ def test_a_launch_that_fails_keeps_what_came_before(tmp_path: Path, workers: Wor
         assert states(await ended(queue, name))[-1] == "FAILED"
         assert queue.get(name).failure.reason == "WORKER_CRASHED"
         await queue.stop()
+
+    run(scenario)
+
+
+def test_who_begins_to_watch_in_the_moment_of_a_cancel_hears_of_it(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        name = queue.create(ask(), "r").name
+        await until(lambda: workers.started == ["r"])
+        watching = asyncio.create_task(ended(queue, name))
+        # Until it waits for news; then both in one turn of the loop.
+        await asyncio.sleep(0)
+        queue.cancel(name)
+        events = await asyncio.wait_for(watching, 10)
+        assert states(events)[-1] == "CANCELLED"
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_a_lease_and_what_runs_under_it_end_together_or_not_at_all(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        queue.acquire_lease("l", "alice", "", MINUTE)
+        names = [queue.create(ask(), f"{i}", "alice", 1).name for i in range(3)]
+        await until(lambda: workers.started == ["0"])
+        with monkeypatch.context() as broken:
+            broken.setattr(queue._journal, "keep_lease", _dead)
+            with pytest.raises(StorageError):
+                queue.release_lease(1, "alice", force=False)
+        assert queue.leases.current() is not None
+        assert queue.get(names[0]).state == Benchmark.STATE_RUNNING
+        queue.release_lease(1, "alice", force=False)
+        reasons = {queue.get(name).failure.reason for name in names}
+        assert reasons == {"LEASE_LOST"}
+        await queue.stop()
+
+    run(scenario)
+
+
+def test_what_was_queued_under_a_lease_of_the_past_does_not_run(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.acquire_lease("l", "alice", "", MINUTE)
+        name = queue.create(ask(), "r", "alice", 1).name
+        # What a kill between two commits would leave, were they two.
+        over = queue.leases.to_release(1, "alice", force=False)
+        assert over is not None
+        queue._journal.keep_lease(over)
+        queue._journal.close()
+        again = opened(tmp_path)
+        again.start()
+        await ended(again, name)
+        assert again.get(name).failure.reason == "LEASE_LOST"
+        assert workers.started == []
+        await again.stop()
+
+    run(scenario)
+
+
+def test_outputs_stay_until_their_benchmark_is_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithOutputs(Workers):
+        async def __call__(self, *arguments: Any, **settings: Any) -> None:
+            await super().__call__(*arguments, **settings)
+            if "--outputs" in arguments:
+                (arguments[1] / "outputs.npz").parent.mkdir(parents=True, exist_ok=True)
+                (arguments[1] / "outputs.npz").write_bytes(b"outputs")
+                arguments[3](_event(outputs=benchmark_pb2.Outputs()))
+
+    monkeypatch.setattr(execution, "run_worker", WithOutputs())
+
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        asked = ask()
+        asked.plan.outputs = True
+        name = queue.create(asked, "r").name
+        await ended(queue, name)
+        (outputs,) = queue._blobs.list()
+        assert queue._blobs.in_use() == {outputs.digest.sha256}
+        await queue.stop()
+        again = opened(tmp_path)
+        assert again._blobs.in_use() == {outputs.digest.sha256}
+        again.acknowledge(name)
+        assert again._blobs.in_use() == set()
 
     run(scenario)

@@ -181,7 +181,8 @@ class AgentServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RenewLease(self, request, context):
-        """Starts the lease's term anew. Fails when the lease has ended.
+        """Makes the lease last for a term from now on; never shortens it. Fails when the
+        lease has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

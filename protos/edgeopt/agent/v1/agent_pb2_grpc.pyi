@@ -66,7 +66,9 @@ class AgentServiceStub:
     refused. Those that were queued before it still run first.
     """
     RenewLease: _grpc.UnaryUnaryMultiCallable[_agent_pb2.RenewLeaseRequest, _agent_pb2.RenewLeaseResponse]
-    """Starts the lease's term anew. Fails when the lease has ended."""
+    """Makes the lease last for a term from now on; never shortens it. Fails when the
+    lease has ended.
+    """
     ReleaseLease: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ReleaseLeaseRequest, _agent_pb2.ReleaseLeaseResponse]
     """Ends a lease. Releasing one that has ended changes nothing."""
 
@@ -108,7 +110,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     refused. Those that were queued before it still run first.
     """
     RenewLease: _aio.UnaryUnaryMultiCallable[_agent_pb2.RenewLeaseRequest, _agent_pb2.RenewLeaseResponse]  # type: ignore[assignment]
-    """Starts the lease's term anew. Fails when the lease has ended."""
+    """Makes the lease last for a term from now on; never shortens it. Fails when the
+    lease has ended.
+    """
     ReleaseLease: _aio.UnaryUnaryMultiCallable[_agent_pb2.ReleaseLeaseRequest, _agent_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
     """Ends a lease. Releasing one that has ended changes nothing."""
 
@@ -213,7 +217,9 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _agent_pb2.RenewLeaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.RenewLeaseResponse, _abc.Awaitable[_agent_pb2.RenewLeaseResponse]]:
-        """Starts the lease's term anew. Fails when the lease has ended."""
+        """Makes the lease last for a term from now on; never shortens it. Fails when the
+        lease has ended.
+        """
 
     @_abc_1.abstractmethod
     def ReleaseLease(
