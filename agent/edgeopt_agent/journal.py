@@ -335,10 +335,11 @@ def _entry(
         benchmark = benchmark_pb2.Benchmark(
             name=name, request_id=request_id, state=benchmark_pb2.Benchmark.STATE_FAILED
         )
-        benchmark.failure.reason = "STATE_DAMAGED"
-        benchmark.failure.message = (
-            "what the agent had kept of this is damaged; check the device's disk, push again"
+        failure = StorageError(
+            "STATE_DAMAGED",
+            "what the agent had kept of this benchmark is damaged; check the device's disk, push again",
         )
+        benchmark.failure.reason, benchmark.failure.message = failure.reason, failure.message
         entry = Entry(arrival, benchmark, crashes, last_sequence, outputs)
         response = Response()
         response.event.benchmark.CopyFrom(benchmark)
