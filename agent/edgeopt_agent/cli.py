@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -103,8 +104,8 @@ def serve(
         raise click.UsageError("--enroll and --insecure exclude each other")
     if not enroll and (replace or advertise):
         raise click.UsageError("--replace and --advertise belong to --enroll")
-    if advertise and not re.fullmatch(r"[0-9A-Za-z.:_-]+", advertise):
-        raise click.UsageError(f"--advertise {advertise!r} is no host name or IP address")
+    if advertise and not re.fullmatch(r"[0-9A-Za-z:][0-9A-Za-z.:_-]{0,252}", advertise):
+        raise click.UsageError(f"--advertise {advertise[:80]!r} is no host name or IP address")
     default = f"0.0.0.0:{DEFAULT_PORT}" if enroll else f"unix:{state_dir / 'agent.sock'}"
     # Whether keys are usable, serving finds out.
     has_keys = enroll or (state_dir / "identity.json").exists()
@@ -218,6 +219,12 @@ def _exit_code(error: BaseException) -> int:
             return _say(error.message, 4)
     if not isinstance(error, Exception):
         raise error
+    return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _full_output(error)
     if os.environ.get("EDGEOPT_DEBUG"):
         traceback.print_exception(error)
     return _say(
@@ -225,6 +232,13 @@ def _exit_code(error: BaseException) -> int:
         "(EDGEOPT_DEBUG=1 shows where)",
         4,
     )
+
+
+def _full_output(error: OSError) -> int:
+    # What Python would try to flush at its end goes nowhere.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    return _say(f"standard output cannot be written: {error.strerror}", 4)
 
 
 def _say(message: str, code: int) -> int:

@@ -23,8 +23,20 @@ def state_dir_option(command: Any) -> Any:
     """`--state-dir`, as the argument `state_dir`."""
     return click.option(
         "--state-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        callback=lambda _ctx, _param, value: (value or default_state_dir()).expanduser().absolute(),
+        metavar="DIRECTORY",
+        callback=_state_dir,
         help="Where blobs and work in progress live. Default: /var/lib/edgeopt-agent for the service "
         "(root), else the XDG state folder.",
     )(command)
+
+
+def _state_dir(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Path:
+    if value is None:
+        return default_state_dir().absolute()
+    # Path("") would be the folder that somebody happens to stand in.
+    if not value:
+        raise click.BadParameter("an empty text is no folder")
+    folder = Path(value).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise click.BadParameter(f"{folder} is no folder")
+    return folder

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -116,6 +117,41 @@ def test_it_refuses_to_listen_where_others_could_reach_it(
     assert ended.returncode == 2
     assert message in ended.stderr
     assert not ended.stdout
+
+
+@pytest.mark.parametrize("command", ["serve --listen unix:{}/a.sock --state-dir {}/s", "probe"])
+def test_a_full_standard_output_is_said_plainly(tmp_path: Path, command: str) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "edgeopt_agent", *command.replace("{}", folder).split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            timeout=60,
+        )
+    assert ended.returncode == 4
+    assert ended.stderr == (
+        "edgeopt-agent: standard output cannot be written: No space left on device\n"
+    )
+
+
+def test_what_an_agent_writes_is_its_owners_alone(start_agent: StartAgent, tmp_path: Path) -> None:
+    state = tmp_path / "open"
+    state.mkdir(mode=0o755)
+    agent = start_agent(state_dir=state)
+    with grpc.insecure_channel(agent.address) as channel:
+        assert works(Agent("bench-device", channel), tmp_path)
+    for path in state.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_an_empty_state_directory_is_none(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgeopt_agent", "serve", "--state-dir", ""]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_agents_never_share_a_state_directory(agent: AgentProcess) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -81,13 +80,9 @@ async def bind(
 def _bind(
     server: grpc.aio.Server, address: ListenAddress, credentials: grpc.ServerCredentials | None
 ) -> int | None:
-    # A socket is made with these rights; changing them afterwards would leave a gap.
-    previous = os.umask(0o077)
     try:
         if address.secure and credentials is not None:
             return int(server.add_secure_port(address.target, credentials))
         return int(server.add_insecure_port(address.target))
     except RuntimeError:
         return None
-    finally:
-        os.umask(previous)

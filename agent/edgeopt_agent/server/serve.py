@@ -74,6 +74,8 @@ def run(options: Options) -> None:
             to forget whom it trusts.
         AgentError: when nobody enrolled it in time.
     """
+    # Sockets, keys, models and results are their owner's alone, whatever folder they lie in.
+    os.umask(0o077)
     with _sole_user_of(options.state_dir):
         asyncio.run(_run(options))
 
@@ -187,10 +189,10 @@ async def _serve(
         services.state.start()
     for service in ("", *names):
         await health.set(service, health_pb2.HealthCheckResponse.SERVING)
-    if first and not options.enroll:
-        for address in bound:
-            print(f"listening on {address.target}", flush=True)  # noqa: T201 - documented output
     try:
+        if first and not options.enroll:
+            for address in bound:
+                print(f"listening on {address.target}", flush=True)  # noqa: T201 - documented output
         await _first_of(told_to_stop, *([trust.ended] if trust else []))
     finally:
         await health.enter_graceful_shutdown()
