@@ -106,6 +106,8 @@ async def _run(options: Options) -> None:
     except BaseException:
         await services.state.stop()
         raise
+    finally:
+        services.state.close()
 
 
 @dataclass(frozen=True)

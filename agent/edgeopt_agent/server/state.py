@@ -47,6 +47,11 @@ class AgentState:
         if self._queue is not None:
             await self._queue.stop()
 
+    def close(self) -> None:
+        """When nobody is served any more."""
+        if self._queue is not None:
+            self._queue.close()
+
     @property
     def queue(self) -> BenchmarkQueue:
         """The queue.
