@@ -105,6 +105,9 @@ class BenchmarkQueue:
                     self._keeper.change(
                         job, again(job.entry, "the agent was stopped", crashed=False)
                     )
+
+    def close(self) -> None:
+        """Closes the journal, when nobody watches any more."""
         self._journal.close()
 
     def create(
