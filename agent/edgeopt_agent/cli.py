@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeopt_agent.errors import AgentError, FailedPrecondition, InvalidArgument
 from edgeopt_agent.facts import refuse_reason
@@ -33,10 +34,13 @@ def cli() -> None:
     """Execute models on this device and report what they cost."""
 
 
-def _kinds(_ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> frozenset[str]:
+def _kinds(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> frozenset[str]:
     kinds = frozenset(kind for value in values for kind in value.replace(",", " ").split())
     if unknown := kinds - set(_CODE):
-        raise click.BadParameter(f"{min(unknown)!r} is not one of {', '.join(_CODE)}", param=param)
+        wrong = f"{min(unknown)!r} is not one of {', '.join(_CODE)}"
+        if ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+            raise click.UsageError(f"EDGEOPT_AGENT_ALLOW: {wrong}")
+        raise click.BadParameter(wrong, param=param)
     return kinds
 
 

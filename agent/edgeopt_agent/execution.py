@@ -15,6 +15,7 @@ from edgeopt_agent import scratch
 from edgeopt_agent.blobs import BlobStore, Digest
 from edgeopt_agent.errors import AgentError, WorkerError
 from edgeopt_agent.launcher import run_worker
+from edgeopt_agent.threads import in_thread
 
 Response = agent_pb2.WatchBenchmarkResponse
 
@@ -67,8 +68,9 @@ class Execution:
         if plan.outputs:
             await self._worker(plan.launches, "--outputs")
 
-    def remove(self) -> None:
-        scratch.remove(self._folder)
+    async def remove(self) -> None:
+        """Takes the folder away, also when this is cancelled: a model may have filled it."""
+        await in_thread(scratch.remove, self._folder)
 
     async def _worker(self, launch: int, *flags: str) -> None:
         events: list[Response] = []
@@ -119,7 +121,7 @@ class Execution:
 
     def _lay_out(self) -> None:
         """Puts the blobs into a folder under the names they had beside each other on the host."""
-        self.remove()
+        scratch.remove(self._folder)
         subject = self._benchmark.subjects[0]
         files = [(f"model/{file.name}", file.digest) for file in subject.files]
         if subject.inputs.HasField("file"):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
+import logging
+import math
 import os
 import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -40,6 +44,9 @@ _NO_MEMORY = "std::bad_alloc"
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _MAX_MESSAGE = 2000
 _PHASES = benchmark_pb2.Progress.Phase.values()
+# How this process was started, which is how its workers start.
+_SCHEDULING = confine.Scheduling.now()
+_log = logging.getLogger(__name__)
 
 
 async def run_worker(
@@ -73,89 +80,27 @@ async def run_worker(
     Raises:
         WorkerError: when the launch gave no result; the reason says why.
     """
-    oom_kills = _oom_kills()
-    task = folder / "benchmark"
-    task.write_bytes(benchmark.SerializeToString())
-    with new_scratch(folder) as scratch:
-        confinement = await asyncio.to_thread(
-            _confinement, benchmark, folder, scratch, state_dir, mechanisms, memory_bytes,
-            allowed_code,
-        )  # fmt: skip
-        await _run(task, confinement, scratch, launch, on_event, flags, allowed_code, oom_kills)
+    confined = await asyncio.to_thread(
+        _confinement, benchmark, folder, state_dir, mechanisms, memory_bytes, allowed_code
+    )
+    (folder / "benchmark").write_bytes(benchmark.SerializeToString())
+    async with new_scratch(folder) as scratch:
+        confinement = dataclasses.replace(confined, scratch=str(scratch))
+        options = [*flags, *(f"--allow={kind}" for kind in sorted(allowed_code))]
+        await _Worker(folder, confinement, launch, options, on_event).run()
         if "--outputs" in flags:
             take_outputs(scratch / "outputs.npz", folder / "outputs.npz")
-
-
-async def _run(
-    task: Path,
-    confinement: Confinement,
-    scratch: Path,
-    launch: int,
-    on_event: OnEvent,
-    flags: Sequence[str],
-    allowed_code: Collection[str],
-    oom_kills: int,
-) -> None:
-    wrapped = "bubblewrap" in confinement.mechanisms
-    with _pipe() as (events, events_end), _pipe() as (errors, errors_end):
-        with task.open("rb") as stdin, events_end, errors_end:
-            command = _command(task.parent, confinement, events_end.fileno(), launch, flags)
-            command += [f"--allow={kind}" for kind in sorted(allowed_code)]
-            if wrapped:
-                command = confine.bubblewrap.wrap(command, confinement, task.parent)
-            # No pipe is asyncio's own: Process.wait would wait for their ends, too.
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=stdin,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=errors_end,
-                pass_fds=[events_end.fileno()],
-                start_new_session=True,
-                cwd=scratch,
-                env=_environment(scratch),
-            )
-        reading = asyncio.create_task(_hand_on(events, launch, on_event, process))
-        last_words = asyncio.create_task(_tail(errors, process))
-        try:
-            code = await process.wait()
-            await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
-        finally:
-            _kill_group(process)
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(process.wait(), _DRAIN_S)
-            # Whoever has them open still lives: with bubblewrap, death comes from parent to child.
-            await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
-            reading.cancel()
-            last_words.cancel()
-            await asyncio.wait([reading, last_words])
-    if wrapped:
-        code = confine.bubblewrap.exit_code(code)
-    words, flooded = last_words.result()
-    if flooded:
-        raise WorkerError(
-            "WORKER_FAILED",
-            f"the worker printed more than {_MAX_STDERR_BYTES >> 20} MiB and was ended; a runtime "
-            f"that logs this much cannot be measured{_quoted_words(words)}",
-        )
-    reported = False if reading.cancelled() else reading.result()
-    if code != 0:
-        raise _death(code, words, oom_killed=_oom_kills() > oom_kills)
-    if not reported:
-        raise WorkerError(
-            "WORKER_FAILED", f"the worker ended without a result{_quoted_words(words)}"
-        )
 
 
 def _confinement(
     benchmark: benchmark_pb2.Benchmark,
     folder: Path,
-    scratch: Path,
     state_dir: Path | None,
     mechanisms: Collection[str],
     memory_bytes: int | None,
     allowed_code: Collection[str],
 ) -> Confinement:
-    """What this launch is confined by.
+    """What this launch is confined by, beside its scratch folder.
 
     Raises:
         WorkerError: CONFINEMENT_FAILED when that could not be found out.
@@ -164,35 +109,120 @@ def _confinement(
         found = confine.found()
     except confine.ConfinementError as error:
         raise WorkerError("CONFINEMENT_FAILED", str(error)) from error
+    subject = benchmark.subjects[0]
     read = [Path(path) for path in found.read]
     if "delegates" in allowed_code:
-        libraries = [Path(provider.name) for provider in benchmark.subjects[0].providers]
+        libraries = [Path(provider.name) for provider in subject.providers]
         read += [library.parent for library in libraries if library.is_file()]
     private = [state_dir or folder.parents[1], Path("~/.ssh").expanduser()]
     readable = [str(path) for path in confine.without(read, private)]
     room = memory.read(Path("/"))
     if memory_bytes is None:
         memory_bytes = room.limit_bytes or room.total_bytes
+    # No worker gets there before its agent ends it.
+    threads = max(subject.threads, os.cpu_count() or 1)
     return Confinement(
         mechanisms=tuple(name for name in found.mechanisms if name in mechanisms),
         read=(*readable, str(folder)),
-        scratch=str(scratch),
         memory_bytes=memory_bytes,
         threads_now=confine.threads_of_this_user(),
+        cpu_s=math.ceil(benchmark.plan.timeout_ns / 1e9 * threads),
     )
 
 
-def _environment(scratch: Path) -> dict[str, str]:
-    folders = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), str(scratch))
-    return {**child_environment(), **folders}
+@dataclass(frozen=True)
+class _Worker:
+    """A process that is about to be started."""
+
+    # The job's: the benchmark, and the model's files.
+    folder: Path
+    confinement: Confinement
+    launch: int
+    options: Sequence[str]
+    on_event: OnEvent
+
+    async def run(self) -> None:
+        """Stays with it until it, and all that it started, has ended.
+
+        Raises:
+            WorkerError: when it gave no result.
+        """
+        oom_kills = _oom_kills()
+        with _pipe() as (events, events_end), _pipe() as (errors, errors_end):
+            with (self.folder / "benchmark").open("rb") as stdin, events_end, errors_end:
+                process = await self._start(stdin, events_end, errors_end)
+            reading = asyncio.create_task(_hand_on(events, self.launch, self.on_event, process))
+            last_words = asyncio.create_task(_tail(errors, process))
+            try:
+                code = await process.wait()
+                await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
+            finally:
+                _kill_group(process)
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(process.wait(), _DRAIN_S)
+                # Whoever has them open still lives: with bubblewrap, death comes from parent to
+                # child.
+                await asyncio.wait([reading, last_words], timeout=_DRAIN_S)
+                reading.cancel()
+                last_words.cancel()
+                await asyncio.wait([reading, last_words])
+        if self._is_wrapped:
+            code = confine.bubblewrap.exit_code(code)
+        words, flooded = last_words.result()
+        if flooded:
+            raise WorkerError(
+                "WORKER_FAILED",
+                f"the worker printed more than {_MAX_STDERR_BYTES >> 20} MiB and was ended; a "
+                f"runtime that logs this much cannot be measured{_quoted_words(words)}",
+            )
+        reported = False if reading.cancelled() else reading.result()
+        if code != 0:
+            raise _death(code, words, oom_killed=_oom_kills() > oom_kills)
+        if not reported:
+            raise WorkerError(
+                "WORKER_FAILED", f"the worker ended without a result{_quoted_words(words)}"
+            )
+
+    async def _start(
+        self, stdin: IO[bytes], events: IO[bytes], errors: IO[bytes]
+    ) -> asyncio.subprocess.Process:
+        scratch = self.confinement.scratch
+        command = [sys.executable, "-m", "edgeopt_agent.worker", str(self.folder)]
+        command += ["--confinement", str(self.confinement), "--events", str(events.fileno())]
+        command += ["--launch", str(self.launch), *self.options]
+        if self._is_wrapped:
+            command = confine.bubblewrap.wrap(command, self.confinement, self.folder)
+        folders = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+        _restore_scheduling()
+        # No pipe is asyncio's own: Process.wait would wait for their ends, too.
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=stdin,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=[events.fileno()],
+            start_new_session=True,
+            cwd=scratch,
+            env={**child_environment(), **dict.fromkeys(folders, scratch)},
+        )
+
+    @property
+    def _is_wrapped(self) -> bool:
+        return "bubblewrap" in self.confinement.mechanisms
 
 
-def _command(
-    folder: Path, confinement: Confinement, events: int, launch: int, flags: Sequence[str]
-) -> list[str]:
-    worker = [sys.executable, "-m", "edgeopt_agent.worker", str(folder)]
-    worker += ["--confinement", str(confinement)]
-    return [*worker, "--events", str(events), "--launch", str(launch), *flags]
+def _restore_scheduling() -> None:
+    """Lets no worker inherit what an earlier one, or anybody, made of the agent."""
+    try:
+        changed = _SCHEDULING.restore()
+    except confine.PriorityError as error:
+        raise WorkerError(
+            "WORKER_FAILED",
+            f"the agent was started with another priority than it has now, which would change the "
+            f"figures, and may not go back ({error}); restart the agent",
+        ) from error
+    if changed:
+        _log.warning("the agent's scheduling had been changed and is set back: %s", changed)
 
 
 async def _hand_on(

@@ -367,7 +367,7 @@ class BenchmarkQueue:
                 "INTERNAL", f"the agent failed unexpectedly: {type(error).__name__}: {error}"
             )
         finally:
-            execution.remove()
+            await execution.remove()
         if not job.ended:
             await self._keeper.become(job, _FAILED if failure else _SUCCEEDED, failure)
 

@@ -133,6 +133,12 @@ class FaultySession(Session):
         while True:
             self._report(warning=message)
 
+    def _events_hollow(self) -> None:
+        # Four bytes each, and in whoever reads them a hundred.
+        empty = benchmark_pb2.StateReadings(readings=[benchmark_pb2.StateReading()] * 1_000_000)
+        while True:
+            self._report(state=empty)
+
     def _event_endless(self) -> None:
         os.write(self._events(), b"\xff\xff\xff\xff")
         while True:

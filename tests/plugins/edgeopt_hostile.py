@@ -102,6 +102,51 @@ def _prlimit(argument: str) -> None:
     resource.prlimit(int(argument), resource.RLIMIT_NOFILE, (16, 16))
 
 
+def _nice(argument: str) -> None:
+    os.setpriority(os.PRIO_PROCESS, int(argument), 19)
+
+
+def _ionice(argument: str) -> None:
+    number = (251, 30)[_COLUMN]
+    idle = 3 << 13
+    _checked(_LIBC.syscall(ctypes.c_long(number), 1, int(argument), idle))
+
+
+def _policy(argument: str) -> None:
+    os.sched_setscheduler(int(argument), os.SCHED_IDLE, os.sched_param(0))
+
+
+def _bind_a_thread(_: str) -> str:
+    # As OpenMP binds those that it has started: by their own numbers.
+    bound: list[int] = []
+
+    def run() -> None:
+        number = threading.get_native_id()
+        os.sched_setaffinity(number, {min(os.sched_getaffinity(0))})
+        bound.append(len(os.sched_getaffinity(number)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return str(bound[0])
+
+
+def _outlive(_: str) -> None:
+    _checked(_LIBC.prctl(1, 0, 0, 0, 0))
+
+
+def _nest(argument: str) -> str:
+    """Folders deeper than recursion goes, closed to their owner."""
+    home = Path.cwd()
+    for _ in range(int(argument)):
+        Path("d" * 200).mkdir()
+        os.chdir("d" * 200)
+        Path("file").touch()
+    Path("../" + "d" * 200).chmod(0)
+    os.chdir(home)
+    return ""
+
+
 def _call(argument: str) -> None:
     number = _CALLS[argument][_COLUMN]
     _checked(_LIBC.syscall(ctypes.c_long(number), 0, 0, 0, 0, 0, 0))
@@ -169,6 +214,15 @@ _ATTEMPTS: dict[str, Callable[[str], str | None]] = {
     "kill": lambda pid: os.kill(int(pid), 0),
     "ptrace": _ptrace,
     "prlimit": _prlimit,
+    "nice": _nice,
+    "ionice": _ionice,
+    "policy": _policy,
+    "affinity": lambda pid: os.sched_setaffinity(int(pid), {min(os.sched_getaffinity(0))}),
+    "affinity-now": lambda _: " ".join(map(str, sorted(os.sched_getaffinity(0)))),
+    "priority-now": lambda _: f"{os.getpriority(os.PRIO_PROCESS, 0)} {os.sched_getscheduler(0)}",
+    "bind-a-thread": _bind_a_thread,
+    "outlive": _outlive,
+    "nest": _nest,
     "call": _call,
     "threads": _threads,
     "file": _file,

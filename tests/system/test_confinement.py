@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from edgeopt_agent import confine
 from edgeopt_agent.errors import WorkerError
 from edgeopt_agent.launcher import run_worker
 from edgeopt_host.plan import Inputs, InputShape, Plan
+from plain_user import as_a_plain_user
 
 EVERYTHING = confine.MECHANISMS
 WITHOUT_BUBBLEWRAP = ("landlock", "seccomp", "rlimits")
@@ -232,6 +234,32 @@ class TestEverything:
         assert [line for line, outcome in refused.items() if outcome.startswith("done")] == []
         assert psutil.Process().rlimit(psutil.RLIMIT_NOFILE) == before
 
+    def test_it_slows_nobody_down_and_dies_with_its_agent(
+        self, state: Path, mechanisms: Collection[str]
+    ) -> None:
+        me = psutil.Process()
+        before = (me.cpu_affinity(), me.nice(), me.ionice(), os.sched_getscheduler(0))
+        # In its own namespace bubblewrap's is the process that it would be tried on.
+        pid = 1 if "bubblewrap" in mechanisms else me.pid
+        lines = [f"{what} {pid}" for what in ("nice", "ionice", "policy", "affinity")]
+        refused = attempts(state, *lines, "outlive", mechanisms=mechanisms)
+        assert {outcome.partition(":")[0] for outcome in refused.values()} == {"PermissionError"}
+        assert (me.cpu_affinity(), me.nice(), me.ionice(), os.sched_getscheduler(0)) == before
+        own = attempts(
+            state, "bind-a-thread", "nice 0", "policy 0", "ionice 0", "affinity 0",
+            "limit RLIMIT_CPU", mechanisms=mechanisms,
+        )  # fmt: skip
+        # The time limit of the plan, on every CPU.
+        seconds = struct.unpack("q", bytes.fromhex(own.pop("limit RLIMIT_CPU").split()[1]))
+        assert seconds == (600 * (os.cpu_count() or 1),)
+        assert {outcome.split()[0] for outcome in own.values()} == {"done"}
+        assert own["bind-a-thread"] == "done 1"
+
+    def test_folders_as_deep_as_it_likes_are_removed(
+        self, state: Path, mechanisms: Collection[str]
+    ) -> None:
+        assert attempts(state, "nest 2000", mechanisms=mechanisms) == {"nest 2000": "done"}
+
     def test_it_has_none_of_the_kernels_dangerous_parts(
         self, state: Path, mechanisms: Collection[str]
     ) -> None:
@@ -283,6 +311,7 @@ class TestEverything:
             ("events_flood", "more than 100000 events"),
             ("events_large", "more than 256 MiB of events"),
             ("event_endless", "an event of 4294967295 bytes"),
+            ("events_hollow", "more than 200000 parts"),
         ]:
             seen = failure(state, fault, mechanisms=mechanisms)
             assert seen.reason == "WORKER_FAILED"
@@ -408,6 +437,42 @@ class TestOneMechanism:
         assert seen["fork"] == "done"
         bomb = failure(state, "memory", mechanisms=["rlimits"], memory_bytes=2**30)
         assert bomb.reason == "OUT_OF_MEMORY"
+
+
+def test_what_a_worker_makes_of_the_agent_does_not_reach_the_next(
+    state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run() -> None:
+        # The one that starts workers, and nothing keeps them from it here.
+        agent = threading.get_native_id()
+        first = attempts(state, "affinity-now", "priority-now")
+        harm = attempts(state, f"affinity {agent}", mechanisms=["rlimits"])
+        assert set(harm.values()) == {"done"}
+        assert len(os.sched_getaffinity(0)) == 1
+        assert attempts(state, "affinity-now", "priority-now") == first
+        assert "CPUs from " in caplog.text
+        assert attempts(state, f"nice {agent}", mechanisms=["rlimits"])[f"nice {agent}"] == "done"
+        # Nobody but root gives that back.
+        seen = failure(state, "none")
+        assert seen.reason == "WORKER_FAILED"
+        assert "(nice from 0 to 19: Permission denied); restart the agent" in seen.message
+
+    as_a_plain_user(run)
+
+
+def test_a_worker_whose_agent_has_died_before_it_could_tell_ends(tmp_path: Path) -> None:
+    receive, send = os.pipe()
+    os.close(receive)
+    worker = ["-m", "edgeopt_agent.worker", str(tmp_path), "--launch=0", f"--events={send}"]
+    ended = subprocess.run(
+        [sys.executable, *worker, "--confinement", str(confine.Confinement())],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        pass_fds=[send],
+        check=False,
+    )
+    os.close(send)
+    assert (ended.returncode, ended.stderr) == (1, b"the agent has ended\n")
 
 
 def test_what_the_agent_knows_better_is_not_taken_from_a_worker(state: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import queue
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import grpc
@@ -19,17 +23,23 @@ from conftest import AgentProcess
 from edgeopt.agent.v1 import (
     agent_pb2,
     agent_pb2_grpc,
+    blob_pb2,
+    blob_pb2_grpc,
     identity_pb2,
     identity_pb2_grpc,
 )
 from edgeopt_agent.identity import IdentityFiles
-from edgeopt_host.client import _channel, _trust
+from edgeopt_host import _files
+from edgeopt_host.client import _channel
+from edgeopt_host.client import trust as host_trust
 from edgeopt_host.client._calls import reason
 from edgeopt_host.client.connect import connect, open_channel
 from edgeopt_host.errors import DeviceError
 from edgeopt_host.identity import HostIdentity, certificates, new_device_id
 from edgeopt_host.identity.host import change
+from edgeopt_host.identity.issuing import issue
 from edgeopt_host.inventory import Device, Inventory
+from proxy import Proxy
 from trust import certificate, enroll_files, foreign_host
 
 StartAgent = Callable[..., AgentProcess]
@@ -153,7 +163,7 @@ def test_a_host_whose_certificate_is_refused_hears_so(device: Device) -> None:
 def test_a_revoked_colleague_is_out_at_the_next_call_and_the_rest_stays_in(
     device: Device, edgeopt_host: Host
 ) -> None:
-    _, bob = HostIdentity.open().issue("bob@ci", admin=False, days=3)
+    _, bob = issue(HostIdentity.open(), "bob@ci", admin=False, days=3)
     assert device.identity is not None
     with _channel.secure(device.address, device.identity, bob) as channel:
         service = agent_pb2_grpc.AgentServiceStub(channel)
@@ -178,10 +188,33 @@ def test_a_revoked_colleague_is_out_at_the_next_call_and_the_rest_stays_in(
     assert _as(HostIdentity.open(), device) == "OK"
 
 
+def test_an_upload_under_way_ends_when_its_sender_is_revoked(
+    device: Device, edgeopt_host: Host
+) -> None:
+    _, bob = issue(HostIdentity.open(), "bob@ci", admin=False, days=3)
+    assert device.identity is not None
+    pieces: queue.Queue[blob_pb2.WriteBlobRequest] = queue.Queue()
+    digest = blob_pb2.Digest(sha256="a" * 64, size_bytes=2**20)
+    pieces.put(blob_pb2.WriteBlobRequest(digest=digest, data=b"x"))
+    pieces.put(blob_pb2.WriteBlobRequest(data=b"x"))
+    with _channel.secure(device.address, device.identity, bob) as channel:
+        blobs = blob_pb2_grpc.BlobServiceStub(channel)
+        upload = blobs.WriteBlob.future(iter(pieces.get, None))
+        find = blob_pb2.FindMissingBlobsRequest(digests=[digest])
+        while blobs.FindMissingBlobs(find, timeout=10).missing[0].committed_size_bytes < 2:
+            time.sleep(0.05)
+        assert edgeopt_host("identity", "revoke", "bob@ci").returncode == 0
+        pieces.put(blob_pb2.WriteBlobRequest(data=b"x"))
+        with pytest.raises(grpc.RpcError) as refused:
+            upload.result(timeout=30)
+        assert reason(refused.value) == "CERTIFICATE_REVOKED"
+        pieces.put(blob_pb2.WriteBlobRequest())  # for the thread that waits
+
+
 def test_a_device_that_was_away_hears_of_a_revocation_at_the_next_contact(
     device: Device, edgeopt_host: Host
 ) -> None:
-    _, bob = HostIdentity.open().issue("bob@ci", admin=False, days=3)
+    _, bob = issue(HostIdentity.open(), "bob@ci", admin=False, days=3)
     Inventory.load().change("pi", address="127.0.0.1:1")
     done = edgeopt_host("identity", "revoke", "bob@ci")
     assert "pi is not told yet" in done.stderr
@@ -237,6 +270,47 @@ def test_rotation_gives_a_new_key_and_id(
     assert _refusal(device)[0] == "WRONG_DEVICE"  # by the old id
 
 
+def test_rotations_at_once_take_turns(device: Device, edgeopt_host: Host, home: Path) -> None:
+    turn = home / "data" / "identity" / "rotations" / "pi"
+    turn.mkdir(parents=True)
+    with ThreadPoolExecutor(3) as pool:
+        with _files.locked(turn):
+            rotations = [pool.submit(edgeopt_host, "device", "rotate", "pi") for _ in range(3)]
+            assert wait(rotations, timeout=4).done == set()
+            assert Inventory.load().get("pi") == device
+        ended = [rotation.result() for rotation in rotations]
+    assert [done.returncode for done in ended] == [0, 0, 0], ended
+    entry = Inventory.load().get("pi")
+    assert entry.next_identity is None
+    with connect(entry) as agent:
+        agent.status()
+
+
+def test_the_private_key_is_written_nowhere_but_among_the_keys(
+    device: Device, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, folders = ssl.SSLContext.load_cert_chain, []
+
+    def load(context: ssl.SSLContext, file: str) -> None:
+        folders.append(Path(file).parent)
+        real(context, file)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load)
+    here = HostIdentity.open()
+    key = certificates.new_key()
+    refused = certificate(here, key, ["x.edgeopt"], client=False)
+    change(lambda _: dataclasses.replace(here, certificate=refused, key=key, ca_key=None))
+    assert _refusal(device)[0] == "HOST_REFUSED"
+    assert set(folders) == {home / "data" / "identity"}
+
+
+def test_what_hangs_up_at_once_is_away_and_not_mistrusted(device: Device) -> None:
+    with Proxy.to(device.address) as proxy:
+        proxy.cut()
+        away = dataclasses.replace(device, address=proxy.address)
+        assert _refusal(away)[0] == "UNREACHABLE"
+
+
 @pytest.mark.parametrize("stage", ["before it began", "before it had the certificate", "after"])
 def test_a_broken_rotation_leaves_a_device_that_can_be_reached(
     device: Device, edgeopt_host: Host, stage: str
@@ -249,7 +323,7 @@ def test_a_broken_rotation_leaves_a_device_that_can_be_reached(
         if stage == "before it had the certificate":
             service.BeginRenewal(identity_pb2.BeginRenewalRequest(new_key=True), timeout=60)
         elif stage == "after":
-            _trust.renew(link.channel, link.identity, new_id, new_key=True)
+            host_trust.renew(link.channel, link.identity, new_id, new_key=True)
     with connect(Inventory.load().get("pi")) as agent:
         agent.status()
     assert Inventory.load().get("pi").identity == (new_id if stage == "after" else device.identity)

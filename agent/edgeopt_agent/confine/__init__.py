@@ -12,12 +12,15 @@ from edgeopt_agent.confine._confinement import MECHANISMS, Confinement, Confinem
 from edgeopt_agent.confine._found import Found, found
 from edgeopt_agent.confine._limits import threads_of_this_user
 from edgeopt_agent.confine._reach import without
+from edgeopt_agent.confine._scheduling import PriorityError, Scheduling
 
 __all__ = [
     "MECHANISMS",
     "Confinement",
     "ConfinementError",
     "Found",
+    "PriorityError",
+    "Scheduling",
     "bubblewrap",
     "found",
     "threads_of_this_user",

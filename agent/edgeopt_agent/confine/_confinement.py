@@ -30,6 +30,8 @@ class Confinement:
     memory_bytes: int = 0
     # How many threads the user had when the launch began; 0 for no limit of their number.
     threads_now: int = 0
+    # CPU time of all threads; 0 for no limit. It ends a worker that has lost its agent.
+    cpu_s: int = 0
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
@@ -84,7 +86,7 @@ class Confinement:
             raise ConfinementError(f"{name} failed: {error}") from error
 
     def _set_limits(self) -> None:
-        _limits.set_limits(self.memory_bytes, self.threads_now)
+        _limits.set_limits(self.memory_bytes, self.threads_now, self.cpu_s)
 
     def _restrict_files(self) -> None:
         from edgeopt_agent.confine import _landlock

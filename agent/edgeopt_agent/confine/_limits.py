@@ -13,7 +13,7 @@ _FILES = 1024
 _THREADS = 512
 
 
-def set_limits(data_bytes: int, threads_now: int) -> None:
+def set_limits(data_bytes: int, threads_now: int, cpu_s: int = 0) -> None:
     """Sets soft and hard limits for this process.
 
     Args:
@@ -21,12 +21,15 @@ def set_limits(data_bytes: int, threads_now: int) -> None:
             device runs out; 0 for no limit.
         threads_now: how many threads this user has already, since the kernel counts them together;
             0 for no limit. The kernel never limits root's.
+        cpu_s: CPU time, that of all threads together; 0 for no limit.
     """
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, _FILE_BYTES)
     _lower(resource.RLIMIT_NOFILE, _FILES)
     if data_bytes:
         _lower(resource.RLIMIT_DATA, data_bytes)
+    if cpu_s:
+        _lower(resource.RLIMIT_CPU, cpu_s)
     if threads_now:
         _lower(resource.RLIMIT_NPROC, threads_now + _THREADS)
 

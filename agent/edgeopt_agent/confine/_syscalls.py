@@ -39,6 +39,15 @@ _NUMBERS: dict[str, tuple[int | None, int | None, int | None]] = {
     "prlimit64": (302, 261, 369),
     "migrate_pages": (256, 238, 400),
     "move_pages": (279, 239, 344),
+    # What other processes, and the workers that the agent starts later, would be slowed by.
+    "setpriority": (141, 140, 97),
+    "ioprio_set": (251, 30, 314),
+    "sched_setaffinity": (203, 122, 241),
+    "sched_setattr": (314, 274, 380),
+    "sched_setparam": (142, 118, 154),
+    "sched_setscheduler": (144, 119, 156),
+    # What a worker would outlive its agent by; everything else of it stays.
+    "prctl": (157, 167, 172),
     # Memory and queues that other processes share by name.
     "mq_open": (240, 180, 274),
     "msgget": (68, 186, 303),

@@ -149,7 +149,7 @@ class Token:
                 str(data["boot_id"]),
                 float(data["boot_s"]),
                 float(data["wall_s"]),
-                int(data["tries_left"]),
+                min(TRIES, int(data["tries_left"])),
             )
         return None
 

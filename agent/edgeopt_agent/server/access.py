@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -50,7 +50,7 @@ def caller(context: Context) -> Caller:
 
 
 class Access(grpc.aio.ServerInterceptor):
-    """Checks each call, and each answer of a stream; cuts off whoever takes none."""
+    """Checks each call, and each message of a stream; cuts off whoever takes none."""
 
     def __init__(self, trust: Trust | None, stall_s: float = STALL_S) -> None:
         self._trust = trust
@@ -70,19 +70,33 @@ class Access(grpc.aio.ServerInterceptor):
             if method := getattr(handler, kind):
                 make: Callable[..., _Handler] = getattr(grpc, f"{kind}_rpc_method_handler")
                 return make(
-                    self._guarded(method, needs_admin=needs_admin),
+                    self._guarded(
+                        method, needs_admin=needs_admin, takes_stream=kind.startswith("stream")
+                    ),
                     handler.request_deserializer,
                     handler.response_serializer,
                 )
         return handler
 
-    def _guarded(self, method: Callable[..., Any], *, needs_admin: bool) -> Callable[..., Any]:
+    def _guarded(
+        self, method: Callable[..., Any], *, needs_admin: bool, takes_stream: bool
+    ) -> Callable[..., Any]:
+        async def checked(
+            requests: AsyncIterator[Any], context: Context
+        ) -> AsyncGenerator[Any, None]:
+            async for request in requests:
+                self._raise_unless_allowed(context, needs_admin=needs_admin)
+                yield request
+
         if not inspect.isasyncgenfunction(method):
 
             async def call(request: Any, context: Context) -> Any:
                 await self._check(context, needs_admin=needs_admin)
                 try:
-                    return await method(request, context)
+                    if not takes_stream:
+                        return await method(request, context)
+                    async with contextlib.aclosing(checked(request, context)) as requests:
+                        return await method(requests, context)
                 finally:
                     if needs_admin and self._trust is not None:
                         self._trust.refresh()
@@ -91,8 +105,9 @@ class Access(grpc.aio.ServerInterceptor):
 
         async def stream(request: Any, context: Context) -> None:
             await self._check(context, needs_admin=needs_admin)
+            given = checked(request, context) if takes_stream else request
             try:
-                async with contextlib.aclosing(method(request, context)) as responses:
+                async with contextlib.aclosing(method(given, context)) as responses:
                     async for response in responses:
                         await self._check(context, needs_admin=needs_admin)
                         # While gRPC waits for the client to take it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 from weakref import WeakValueDictionary
 
 import grpc.aio
@@ -16,8 +16,8 @@ from edgeopt_agent.errors import InvalidArgument
 from edgeopt_agent.server import validate
 from edgeopt_agent.server.stall import STALL_S, StallTimer
 from edgeopt_agent.server.status import streaming, unary
+from edgeopt_agent.threads import in_thread, start_in_thread
 
-_Result = TypeVar("_Result")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -60,20 +60,20 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
                 return blob_pb2.WriteBlobResponse(committed_size_bytes=digest.size_bytes)
             with contextlib.ExitStack() as stack:
                 opened = self._blobs.write(digest, first.write_offset)
-                writer = await _in_thread(stack.enter_context, opened)
-                writing = _start(writer.write, first.data)
+                writer = await in_thread(stack.enter_context, opened)
+                writing = start_in_thread(writer.write, first.data)
                 try:
                     # While one piece is hashed and written, the next one arrives.
                     with StallTimer(self._stall_s) as timer:
                         async for request in requests:
                             await asyncio.shield(writing)
                             timer.touch()
-                            writing = _start(writer.write, request.data)
+                            writing = start_in_thread(writer.write, request.data)
                     await asyncio.shield(writing)
                 finally:
                     # A client that went away leaves a piece under way; it still counts.
                     await asyncio.wait([writing])
-                committed = await _in_thread(writer.finish)
+                committed = await in_thread(writer.finish)
         return blob_pb2.WriteBlobResponse(committed_size_bytes=committed)
 
     @streaming
@@ -112,16 +112,3 @@ class BlobService(blob_pb2_grpc.BlobServiceServicer):
 
 def _digest(message: blob_pb2.Digest) -> Digest:
     return Digest(message.sha256, message.size_bytes)
-
-
-def _start(function: Callable[..., _Result], *arguments: Any) -> asyncio.Task[_Result]:
-    return asyncio.create_task(asyncio.to_thread(function, *arguments))
-
-
-async def _in_thread(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Runs a call in a thread; a cancelled caller waits for its end, for a thread has no other."""
-    task = _start(function, *arguments)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        await asyncio.wait([task])

@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import os
 import re
+import select
 import signal
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def main() -> int:
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--outputs", action="store_true")
     arguments = parser.parse_args()
-    _expendable()
+    _expendable(arguments.events)
     # What a runtime prints must not look like an event, nor fill a pipe that nobody reads.
     os.dup2(2, 1)
     emit = EventWriter(arguments.events, arguments.launch)
@@ -80,11 +81,18 @@ def _run(
     return 0
 
 
-def _expendable() -> None:
+def _expendable(events: int) -> None:
     """Dies with its agent, and is the first to go when memory runs out."""
+    if sys.platform in {"linux", "android"}:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # An agent that died before leaves a pipe that nobody reads. (Not getppid: in a namespace of
+    # bubblewrap's, the parent is another one.)
+    pipe = select.poll()
+    pipe.register(events, 0)
+    if any(happened & (select.POLLERR | select.POLLHUP) for _, happened in pipe.poll(0)):
+        sys.exit("the agent has ended")
     if sys.platform not in {"linux", "android"}:
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:

@@ -6,16 +6,17 @@ import asyncio
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 from edgeopt_agent import confine, launcher
 from edgeopt_agent.confine import Confinement, _reach, bubblewrap
 from edgeopt_agent.device import DeviceFacts
 from edgeopt_agent.environment import child_environment
-from edgeopt_agent.scratch import new_scratch
+from edgeopt_agent.worker import events
 from edgeopt_agent.worker.events import Oversized, read_events
 
 
@@ -82,23 +83,90 @@ def test_secrets_are_not_passed_on_and_settings_of_runtimes_are(
 def test_events_that_are_too_long_are_not_read() -> None:
     async def read() -> None:
         reader = asyncio.StreamReader()
-        reader.feed_data(struct.pack("<I", 2**22 + 1))
+        reader.feed_data(struct.pack("<I", 2**22 - 2**16 + 1))
+        reader.feed_eof()
         async for _ in read_events(reader):
             pass
 
-    with pytest.raises(Oversized, match="4194305 bytes, more than 4 MiB"):
+    with pytest.raises(Oversized, match="4128769 bytes, more than 4128768"):
         asyncio.run(read())
 
 
-def test_what_a_worker_closed_to_its_owner_is_removed(tmp_path: Path) -> None:
-    with new_scratch(tmp_path) as scratch:
-        (scratch / "a" / "b").mkdir(parents=True)
-        (scratch / "a" / "b" / "file").touch()
-        (scratch / "a" / "out").symlink_to("/etc")
-        (scratch / "a" / "b").chmod(0)
-        (scratch / "a").chmod(0)
-    assert list(tmp_path.iterdir()) == []
-    assert Path("/etc/passwd").exists()
+def test_the_largest_event_fits_into_what_is_sent_on() -> None:
+    text = "m" * (events._MAX_EVENT_BYTES - 100)
+    warning = benchmark_pb2.BenchmarkWarning(code="NOISY", message=text)
+    sent = benchmark_pb2.BenchmarkEvent(launch=99, sequence=2**62, warning=warning)
+    response = agent_pb2.WatchBenchmarkResponse(event=sent)
+    assert sent.ByteSize() <= events._MAX_EVENT_BYTES < response.ByteSize() + 100
+    # gRPC's limit, with room for what the agent adds.
+    assert response.ByteSize() < 2**22 - 2**15
+
+
+def _message(tag: int, body: bytes) -> bytes:
+    length = bytearray()
+    left = len(body)
+    while left > 127:
+        length.append(left & 127 | 128)
+        left >>= 7
+    return bytes([tag << 3 | 2, *length, left]) + body
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        lambda many: _message(6, _message(1, b"") * many),
+        lambda many: _message(7, _message(1, b"") * many),
+        lambda many: _message(7, _message(1, _message(2, _message(2, b"") * many))),
+        lambda many: _message(10, _message(2, b"") * many),
+    ],
+    ids=["blocks", "readings", "values", "names"],
+)
+def test_an_event_of_a_million_empty_messages_is_not_kept(
+    event: Callable[[int], bytes],
+) -> None:
+    data = event(2_000_000)
+
+    async def read() -> int:
+        reader = asyncio.StreamReader()
+        reader.feed_data(struct.pack("<I", len(data)) + data)
+        reader.feed_eof()
+        return len([event async for event in read_events(reader)])
+
+    with pytest.raises(Oversized, match="more than 200000 parts"):
+        asyncio.run(read())
+
+
+def test_small_messages_count_for_what_they_take_in_memory() -> None:
+    data = _message(6, _message(1, b"") * 100_000)
+
+    kept = 0
+
+    async def read() -> None:
+        nonlocal kept
+        reader = asyncio.StreamReader()
+        reader.feed_data((struct.pack("<I", len(data)) + data) * 100)
+        reader.feed_eof()
+        async for event in read_events(reader):
+            kept += event.HasField("event")
+
+    with pytest.raises(Oversized, match="more than 256 MiB of events"):
+        asyncio.run(read())
+    # Of 20 MB on the wire.
+    assert kept == 40
+
+
+def test_a_launch_of_millions_of_samples_is_read() -> None:
+    blocks = [benchmark_pb2.Samples.Block(start_time_ns=2**62, latency_ns=[2**62] * 100)] * 1000
+    event = benchmark_pb2.BenchmarkEvent(launch=1, samples=benchmark_pb2.Samples(blocks=blocks))
+    data = event.SerializeToString()
+
+    async def read() -> int:
+        reader = asyncio.StreamReader()
+        reader.feed_data((struct.pack("<I", len(data)) + data) * 50)
+        reader.feed_eof()
+        return len([event async for event in read_events(reader)])
+
+    assert asyncio.run(read()) == 50
 
 
 def test_a_workers_reason_is_one_and_its_message_ends() -> None:

@@ -23,7 +23,11 @@ NEEDED = {
 
 
 def verdict(
-    architecture: Architecture, number: int, argument: int = 0, audit: int | None = None
+    architecture: Architecture,
+    number: int,
+    argument: int = 0,
+    second: int = 0,
+    audit: int | None = None,
 ) -> int:
     """Interprets the filter, as the kernel's Documentation/networking/filter.rst tells."""
     program = _seccomp.assemble(architecture, PID)
@@ -31,6 +35,7 @@ def verdict(
         0: number,
         4: architecture.audit if audit is None else audit,
         16: argument & 0xFFFFFFFF,
+        24: second & 0xFFFFFFFF,
     }
     position = accumulator = 0
     while True:
@@ -40,6 +45,8 @@ def verdict(
             accumulator = data[k]
         elif code == 0x06:
             return k
+        elif code == 0x05:
+            position += k
         else:
             holds = {
                 0x15: accumulator == k,
@@ -57,7 +64,9 @@ class TestFilter:
     def test_every_call_that_is_named_is_refused(self, architecture: Architecture) -> None:
         for name, number in architecture.numbers.items():
             expected = ENOSYS if name == "clone3" else EPERM
-            assert verdict(architecture, number, PID + 1) == expected, name
+            # PR_SET_PDEATHSIG; a process that was there before.
+            argument = 1 if name == "prctl" else PID - 1
+            assert verdict(architecture, number, argument, PID - 1) == expected, name
 
     def test_no_other_call_is(self, architecture: Architecture) -> None:
         named = set(architecture.numbers.values())
@@ -72,14 +81,32 @@ class TestFilter:
         assert verdict(architecture, clone, 0x10000011) == EPERM
 
     def test_it_signals_and_limits_itself_only(self, architecture: Architecture) -> None:
-        for name, zero in _seccomp._ON_ITSELF.items():
-            number = architecture.numbers[name]
-            assert verdict(architecture, number, PID) == _seccomp.ALLOW
+        for name, call in _seccomp._ON_ITSELF.items():
+
+            def whom(process: int, name: str = name, kind: int | None = call.kind) -> int:
+                arguments = (process,) if kind is None else (kind, process)
+                return verdict(architecture, architecture.numbers[name], *arguments)
+
+            assert whom(PID) == _seccomp.ALLOW
             # The kernel looks at the low half of the register only.
-            assert verdict(architecture, number, 1 << 32 | PID) == _seccomp.ALLOW
-            assert verdict(architecture, number, 0) == (_seccomp.ALLOW if zero else EPERM)
-            assert verdict(architecture, number, 0xFFFFFFFF) == EPERM
+            assert whom(1 << 32 | PID) == _seccomp.ALLOW
+            assert whom(0) == (_seccomp.ALLOW if call.zero else EPERM)
+            assert whom(PID - 1) == whom(0xFFFFFFFF) == whom(-PID) == EPERM
+            assert whom(PID + 1) == (_seccomp.ALLOW if call.threads else EPERM)
         assert verdict(architecture, architecture.numbers["tkill"], PID) == EPERM
+
+    def test_it_slows_no_group_and_no_user(self, architecture: Architecture) -> None:
+        # PRIO_PGRP, PRIO_USER; IOPRIO_WHO_PGRP, IOPRIO_WHO_USER: with 0 for its own.
+        for name, kinds in (("setpriority", (1, 2)), ("ioprio_set", (2, 3))):
+            number = architecture.numbers[name]
+            assert {verdict(architecture, number, kind, 0) for kind in kinds} == {EPERM}
+
+    def test_it_outlives_no_agent_and_names_its_threads(self, architecture: Architecture) -> None:
+        number = architecture.numbers["prctl"]
+        assert verdict(architecture, number, 1) == EPERM
+        # PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_VMA
+        others = (15, 29, 0x53564D41)
+        assert {verdict(architecture, number, option) for option in others} == {_seccomp.ALLOW}
 
     def test_another_architectures_calls_kill(self, architecture: Architecture) -> None:
         # i386 below x86_64, for example, where socket has another number.
