@@ -273,6 +273,9 @@ service() {
   run mkdir -p "$state"
   run chmod 700 "$state"
   [ "$scope" = user ] || run chown "$name:" "$state"
+  # By this uninstall.sh knows what is its own.
+  put "$base/installed" "scope=$scope
+state=$state"
   run cp "$here/uninstall.sh" "$base/uninstall.sh"
   [ -n "$with_service" ] || return 0
   if [ "$scope" = user ] && [ ! -e "/var/lib/systemd/linger/$(id -un)" ]; then

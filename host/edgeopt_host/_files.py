@@ -37,25 +37,27 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_whole(path: Path, content: str | Iterable[bytes]) -> None:
+def write_whole(path: Path, content: str | Iterable[bytes], *, mode: int | None = None) -> None:
     """Writes a file so that a reader sees the old content or the new one, never a part.
 
-    `content` is text, or pieces as they come.
+    A link is followed. What is no regular file (a pipe, a terminal) is written straight through.
 
-    A link is followed and an existing file keeps its mode. What is no regular file (a pipe, a
-    terminal) is written straight through.
+    Args:
+        path: the file.
+        content: text, or pieces as they come.
+        mode: its permissions; by default those that it has.
 
     Raises:
         OSError: when it cannot be written; the old file is then untouched.
     """
     pieces = [content.encode()] if isinstance(content, str) else content
     try:
-        mode = path.stat().st_mode
+        there = path.stat().st_mode
     except FileNotFoundError:
-        mode = stat.S_IFREG | (0o666 & ~_umask())
-    if stat.S_ISDIR(mode):
+        there = stat.S_IFREG | (0o666 & ~_umask())
+    if stat.S_ISDIR(there):
         raise IsADirectoryError(21, "Is a directory", str(path))
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(there):
         with path.open("wb") as file:
             file.writelines(pieces)
         return
@@ -68,11 +70,40 @@ def write_whole(path: Path, content: str | Iterable[bytes]) -> None:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
-            part.chmod(stat.S_IMODE(mode))
+            part.chmod(stat.S_IMODE(there) if mode is None else mode)
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+    _sync(path.parent)
+
+
+def write_private(path: Path, text: str, *, replace: bool = True) -> None:
+    """As `write_whole`; nobody but the owner may read the file, from its first moment on.
+
+    Raises:
+        FileExistsError: when it is there, and not to be replaced.
+        OSError: when it cannot be written.
+    """
+    if replace:
+        write_whole(path, text, mode=0o600)
+        return
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        write_whole(path, text, mode=0o600)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Has the new name outlive a power cut, too; not every file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

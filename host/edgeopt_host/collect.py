@@ -12,6 +12,7 @@ import numpy as np
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
 from edgeopt_host import _enums, findings
+from edgeopt_host._states import ENDED_BADLY
 from edgeopt_host.run import (
     Block,
     Device,
@@ -30,11 +31,6 @@ from edgeopt_host.stats import latency
 _Moment = benchmark_pb2.StateReading.Moment
 _Quantity = device_pb2.SensorChannel.Quantity
 
-
-_ENDED_BADLY = {
-    benchmark_pb2.Benchmark.STATE_FAILED,
-    benchmark_pb2.Benchmark.STATE_CANCELLED,
-}
 _INTERRUPTED = Warning(
     "INTERRUPTED",
     "the agent or its device restarted in the middle; these figures are from the second attempt",
@@ -73,7 +69,7 @@ def collect(events: Iterable[benchmark_pb2.BenchmarkEvent]) -> Collected:
                 readings.clear()
             attempt = max(attempt, event.benchmark.attempt)
             running = event.benchmark.state == benchmark_pb2.Benchmark.STATE_RUNNING
-            if event.benchmark.state in _ENDED_BADLY:
+            if event.benchmark.state in ENDED_BADLY:
                 failure = event.benchmark.failure
                 collected.failure = Failure(
                     failure.reason or "DEVICE", failure.message or "the agent gave no reason"

@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
 from edgeopt_host import collect
 from edgeopt_host.client import Agent
-from edgeopt_host.errors import EdgeoptError, StoreError
+from edgeopt_host.errors import Cancelled, EdgeoptError, StoreError, Unreachable
 from edgeopt_host.run import Failure, Run
 from edgeopt_host.store import PendingRun, RunStore
 
+# What to say of a run that a device owes: for certain, or perhaps.
 RESUME = "the device keeps the result, and `edgeopt-host runs resume` fetches it"
+FIND_OUT = "whether the device has taken it, `edgeopt-host runs resume` finds out"
 
 
 def deliver(
@@ -35,12 +37,18 @@ def deliver(
     Returns:
         The run. One that could not be stored has its figures and no id, and the device keeps the
         result.
+
+    Raises:
+        Unreachable: when the device went away before its outputs had come: it still owes the run.
+        Cancelled: after `cancel`, meanwhile.
     """
     run = pending.run
     collected = collect.collect(events)
     collect.fill(run, collected)
     try:
         _save_outputs(agent, pending, collected.outputs, notice)
+    except (Unreachable, Cancelled):
+        raise
     except EdgeoptError as error:
         run.error = run.error or Failure(error.reason, error.message)
     if keep(store, pending, notice):

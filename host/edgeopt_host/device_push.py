@@ -10,8 +10,14 @@ from collections.abc import Sequence
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
 from edgeopt_host import collect, reservations, resume
 from edgeopt_host.client import Agent, connect
-from edgeopt_host.delivery import RESUME, deliver, keep
-from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, Unreachable
+from edgeopt_host.delivery import FIND_OUT, RESUME, deliver, keep
+from edgeopt_host.errors import (
+    Cancelled,
+    DeviceError,
+    EdgeoptError,
+    OutcomeUnknown,
+    Unreachable,
+)
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer, tell
@@ -158,7 +164,7 @@ class DevicePush:
             raise
         except DeviceError as error:
             if error.reason != "RESULT_LOST":
-                raise self._still_owed(error) from error
+                raise self._owed(error, RESUME) from error
             collect.fill(pending.run, collect.collect(events))
             pending.run.error = _failure(error)
             keep(self._store, pending, self._observer.notice)
@@ -166,7 +172,23 @@ class DevicePush:
             self._give_up(agent, pending, name)
             raise
         else:
+            self._deliver(agent, pending, name, events)
+
+    def _deliver(
+        self,
+        agent: Agent,
+        pending: PendingRun,
+        name: str,
+        events: Sequence[benchmark_pb2.BenchmarkEvent],
+    ) -> None:
+        try:
             deliver(agent, self._store, pending, name, events, self._observer.notice)
+        except Cancelled:
+            self.cancelled_running = True
+            self._give_up(agent, pending, name)
+            raise
+        except Unreachable as error:
+            raise self._owed(error, RESUME) from error
 
     def _create(
         self,
@@ -186,8 +208,8 @@ class DevicePush:
             # The device may have it all the same: whoever comes next tells it.
             self._give_up(agent, pending, None)
             raise
-        except Unreachable as error:
-            raise self._still_owed(error) from error
+        except (OutcomeUnknown, Unreachable) as error:
+            raise self._owed(error, FIND_OUT) from error
         except DeviceError as error:
             self._store.drop(pending.request_id)
             raise reservations.explained(agent, self.device, error) from error
@@ -196,9 +218,10 @@ class DevicePush:
             self._store.created(pending.request_id, name)
         return name
 
-    def _still_owed(self, error: DeviceError) -> DeviceError:
+    def _owed(self, error: DeviceError, what_to_do: str) -> DeviceError:
+        """The error of a run that stays pending."""
         self._note(error)
-        return type(error)(f"{error.message}; {RESUME}", error.reason)
+        return type(error)(f"{error.message}; {what_to_do}", error.reason)
 
     def _note(self, error: EdgeoptError) -> None:
         if isinstance(error, Unreachable):

@@ -6,6 +6,7 @@
     ├── StoreError           the results' database
     ├── DeviceError          what an agent answered, or that none did
     │   ├── Unreachable      no agent answers at this address
+    │   ├── OutcomeUnknown   it refuses, and may have done before what it was asked for
     │   └── Untrusted        something answers, but the two do not trust each other
     └── Cancelled            stopped by the user; exit code 130
 
@@ -59,6 +60,10 @@ class DeviceError(EdgeoptError):
 
 class Unreachable(DeviceError):
     reason = "UNREACHABLE"
+
+
+class OutcomeUnknown(DeviceError):
+    reason = "OUTCOME_UNKNOWN"
 
 
 class Untrusted(DeviceError):

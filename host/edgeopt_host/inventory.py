@@ -10,6 +10,7 @@
     tags = []
     identity = "q2x4hgd7awm5tzke"   # what the device's certificate must say
     ssh = "me@nano.local"           # how it was installed
+    scope = "user"                  # as what: a service of the system, or of that user
 
 Comments and order survive what `edgeopt-host device` changes.
 """
@@ -33,6 +34,7 @@ from edgeopt_host.errors import UsageError
 from edgeopt_host.paths import config_dir
 
 LOCAL = "local"
+SCOPES = ("system", "user")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _IDENTITY = re.compile(r"[a-z2-7]{16}")
@@ -48,6 +50,7 @@ class Device:
         address: "HOST:PORT" or "unix:PATH", and empty for `local` alone.
         identity: the device id in its certificate; None where it is not enrolled.
         ssh: USER@HOST[:PORT], where it was installed over SSH.
+        scope: "system" or "user": whose service was installed over SSH.
         next_identity: the id that it is about to get, or has got without a word.
     """
 
@@ -57,6 +60,7 @@ class Device:
     identity: str | None = None
     ssh: str | None = None
     next_identity: str | None = None
+    scope: str | None = None
 
 
 class Inventory:
@@ -124,13 +128,14 @@ class Inventory:
         *,
         identity: str | None = None,
         ssh: str | None = None,
+        scope: str | None = None,
     ) -> Device:
         """Adds a device at the end.
 
         Raises:
             UsageError: when the name is taken or malformed, or the address is refused.
         """
-        device = self.check(name, address, tags, identity=identity, ssh=ssh)
+        device = self.check(name, address, tags, identity=identity, ssh=ssh, scope=scope)
 
         def change(table: Any) -> None:
             inline = isinstance(table, InlineTable)  # it can hold no other kind
@@ -146,7 +151,7 @@ class Inventory:
         return device
 
     def change(self, name: str, **fields: str | None) -> Device:
-        """Sets `address`, `identity`, `ssh` or `next_identity`; None takes one out.
+        """Sets `address`, `identity`, `ssh`, `scope` or `next_identity`; None takes one out.
 
         Raises:
             UsageError: when there is no such device, it is `local`, or a value is malformed.
@@ -201,6 +206,7 @@ class Inventory:
         *,
         identity: str | None = None,
         ssh: str | None = None,
+        scope: str | None = None,
     ) -> Device:
         """What `add` would add.
 
@@ -213,6 +219,7 @@ class Inventory:
             _check_tags(tags),
             None if identity is None else _check_identity(identity),
             None if ssh is None else _check_ssh(ssh),
+            scope=None if scope is None else _check_scope(scope),
         )
         self._check_absent(name)
         return device
@@ -352,10 +359,17 @@ def _check_ssh(text: str) -> str:
     return text
 
 
+def _check_scope(text: str) -> str:
+    if text not in SCOPES:
+        raise UsageError(f"{text!r} is no scope: it is {' or '.join(SCOPES)}, as installing set it")
+    return text
+
+
 _OPTIONAL: dict[str, Callable[[str], str]] = {
     "identity": _check_identity,
     "ssh": _check_ssh,
     "next_identity": _check_identity,
+    "scope": _check_scope,
 }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from edgeopt_host._workers import run_all
 from edgeopt_host.device_push import DevicePush
-from edgeopt_host.errors import Cancelled, UsageError
+from edgeopt_host.errors import UsageError
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import FORMATS, Digest, ModelFile
 from edgeopt_host.observer import Observer
@@ -51,16 +51,8 @@ def push(
         workers = [
             DevicePush(device, models, request, observer, store, owner.token) for device in devices
         ]
-        with ThreadPoolExecutor(len(workers)) as pool:
-            futures: list[Future[list[Run]]] = [pool.submit(worker.run) for worker in workers]
-            try:
-                wait(futures)
-            except KeyboardInterrupt:
-                for worker in workers:
-                    worker.cancel()
-                wait(futures)
-                raise Cancelled(_cancelled_message(workers)) from None
-    return [run for future in futures for run in future.result()]
+        results = run_all(workers, lambda: _cancelled_message(workers))
+    return [run for runs in results for run in runs]
 
 
 def check(models: Sequence[ModelFile], devices: Sequence[Device], request: Request) -> None:

@@ -7,7 +7,6 @@ gave. What it says about terms is by this host's clock and advice only: the agen
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import threading
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeopt.agent.v1 import agent_pb2
-from edgeopt_host import _clock, _files
+from edgeopt_host import _clock, _json_file
 from edgeopt_host.errors import DeviceError, EdgeoptError, Unreachable
 from edgeopt_host.inventory import Device
 from edgeopt_host.paths import data_dir
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from edgeopt_host.client import Agent
 
 _NS = 1e9
-# A push that outlasts its lease prolongs it by no more than this at a time.
+# A push that would outlast its lease prolongs it to no more than this from then on.
 _RENEWAL_S = 600.0
 _RETRY_S = 5.0
 
@@ -42,7 +41,7 @@ class Reservation:
 
 def find(device: Device) -> Reservation | None:
     """This host's lease of a device, as far as it knows."""
-    entry: Any = _read().get(_key(device))
+    entry: Any = _json_file.read(_path()).get(_key(device))
     try:
         number = int(entry["fencing_number"])
         term_s, ends = float(entry["term_s"]), float(entry["ends"])
@@ -82,12 +81,12 @@ def used(agent: Agent, device: Device, notice: Callable[[str], None]) -> Iterato
         DeviceError: when the agent does not answer.
     """
     found = find(device)
-    # By this host's clock it may be over: the agent knows better.
-    if found is not None and found.ends <= time.time():
+    if found is not None:
+        # How long it still lasts the agent knows, not this host's clock.
         lease = agent.status().lease
         if lease.fencing_number == found.fencing_number:
             found = keep(device, lease, found.term_s)
-        else:
+        elif found.ends <= time.time():
             forget(device)
             notice(f"{device.name}: your reservation has ended")
             found = None
@@ -134,22 +133,20 @@ def explained(agent: Agent, device: Device, error: DeviceError) -> DeviceError:
 
 
 def _renew(agent: Agent, device: Device, lease: Reservation, done: threading.Event) -> None:
-    """Prolongs a lease that would end before `done`, from the last third of its term on."""
-    term_s = lease.term_s
+    """Prolongs a lease that ends soon, until `done`."""
+    term_s = min(lease.term_s, _RENEWAL_S)
     ends = time.monotonic() + lease.ends - time.time()
-    while not done.wait(max(0.0, ends - term_s / 3 - time.monotonic())):
-        term_s = min(lease.term_s, _RENEWAL_S)
-        try:
-            renewed = agent.renew_lease(lease.fencing_number, term_s)
-        except Unreachable:
-            done.wait(_RETRY_S)
-        except DeviceError:
-            # It is lost: the agent says so to what is asked for under it.
-            return
-        else:
-            ends = time.monotonic() + renewed.remaining_ns / _NS
-            with contextlib.suppress(EdgeoptError):
-                keep(device, renewed, lease.term_s)
+    # Early enough for a network that is away for a while.
+    wait_s = ends - term_s / 3 - time.monotonic()
+    # Of one that is lost the agent says so to what is asked for under it.
+    with contextlib.suppress(DeviceError):
+        while not done.wait(max(0.0, wait_s)):
+            wait_s = _RETRY_S
+            with contextlib.suppress(Unreachable):
+                renewed = agent.renew_lease(lease.fencing_number, term_s)
+                wait_s = renewed.remaining_ns / _NS - term_s / 3
+                with contextlib.suppress(EdgeoptError):
+                    keep(device, renewed, lease.term_s)
 
 
 def _seconds(nanoseconds: str | None) -> float:
@@ -164,21 +161,8 @@ def _path() -> Path:
     return data_dir() / "leases.json"
 
 
-def _read() -> dict[str, Any]:
-    try:
-        entries = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return entries if isinstance(entries, dict) else {}
-
-
 def _change(change: Callable[[dict[str, Any]], object]) -> None:
-    path = _path()
     try:
-        _files.make_private(path.parent)
-        with _files.locked(path.parent):
-            entries = _read()
-            change(entries)
-            _files.write_whole(path, json.dumps(entries, indent=2) + "\n")
+        _json_file.change(_path(), change)
     except OSError as error:
-        raise EdgeoptError(f"the file {path} cannot be written: {error.strerror}") from error
+        raise EdgeoptError(f"the file {_path()} cannot be written: {error.strerror}") from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_host import _enums, collect
+from edgeopt_host._states import ENDED
+from edgeopt_host._workers import run_all
 from edgeopt_host.client import Agent, connect, result_lost
 from edgeopt_host.delivery import deliver, keep
 from edgeopt_host.errors import Cancelled, EdgeoptError, Unreachable
@@ -20,11 +21,6 @@ from edgeopt_host.run import Failure, Run
 from edgeopt_host.store import PendingRun, RunStore, run_id_of
 
 _State = benchmark_pb2.Benchmark.State
-_ENDED = {
-    benchmark_pb2.Benchmark.STATE_SUCCEEDED,
-    benchmark_pb2.Benchmark.STATE_FAILED,
-    benchmark_pb2.Benchmark.STATE_CANCELLED,
-}
 
 
 @dataclass
@@ -64,12 +60,13 @@ def resume(
     devices = [inventory.get(name) for name in dict.fromkeys(names)]
     by_device: dict[str, list[PendingRun]] = {device.name: [] for device in devices}
     with Owner() as owner:
-        for pending in _orphans(store):
+        for pending in orphans(store):
             found = _device_of(pending, inventory)
             if found is None and not names:
                 observer.notice(
                     f"run {pending.run.id} is owed by {pending.device}, which is not in the "
-                    "inventory any more; add it again to fetch the run"
+                    "inventory any more; add it again to fetch the run, or forget it by "
+                    f"`edgeopt-host runs resume --drop --device {pending.device}`"
                 )
             elif found is not None and (found in devices or not names):
                 by_device.setdefault(found.name, []).append(pending)
@@ -79,16 +76,7 @@ def resume(
         ]
         if not workers:
             return Resumed()
-        with ThreadPoolExecutor(len(workers)) as pool:
-            futures = [pool.submit(worker.run) for worker in workers]
-            try:
-                wait(futures)
-            except KeyboardInterrupt:
-                for worker in workers:
-                    worker.cancel()
-                wait(futures)
-                raise Cancelled("no longer waiting; the devices go on") from None
-    results = [future.result() for future in futures]
+        results = run_all(workers, lambda: "no longer waiting; the devices go on")
     return Resumed(
         [run for one in results for run in one.runs], all(one.complete for one in results)
     )
@@ -113,11 +101,28 @@ def fetch_finished(
         observer.notice(f"{device.name}: fetched {runs} that finished meanwhile")
 
 
+def orphans(store: RunStore) -> list[PendingRun]:
+    """Pending runs that no living process takes care of.
+
+    Raises:
+        StoreError: when they cannot be read.
+    """
+    alive: dict[str, bool] = {}
+    return [
+        pending
+        for pending in store.pending()
+        if not alive.setdefault(pending.owner, is_alive(pending.owner))
+    ]
+
+
 class _Notices(Observer):
     """Passes on what the user should know, and none of the progress of runs that are not asked for."""
 
     def __init__(self, observer: Observer) -> None:
-        self.notice = observer.notice  # type: ignore[method-assign]
+        self._observer = observer
+
+    def notice(self, message: str) -> None:
+        self._observer.notice(message)
 
 
 class _Fetch:
@@ -161,11 +166,11 @@ class _Fetch:
 
     def finished(self, agent: Agent) -> None:
         """Fetches what has ended, and says nothing of the rest."""
-        owed = [p for p in _orphans(self._store) if _is_of(p, self._device)]
+        owed = [p for p in orphans(self._store) if _is_of(p, self._device)]
         known = _Known(agent.benchmarks())
         for pending in owed:
             benchmark = known.find(pending)
-            if benchmark is not None and (benchmark.state in _ENDED or pending.cancelled):
+            if benchmark is not None and (benchmark.state in ENDED or pending.cancelled):
                 self._try(pending, partial(self._one, agent, pending, benchmark))
         self._acknowledge_stored(agent, known)
 
@@ -176,7 +181,7 @@ class _Fetch:
             benchmark = known.find(pending)
             if benchmark is None:
                 self._try(pending, partial(self._missing, agent, pending))
-            elif benchmark.state in _ENDED or pending.cancelled or self._wait:
+            elif benchmark.state in ENDED or pending.cancelled or self._wait:
                 self._try(pending, partial(self._one, agent, pending, benchmark))
             else:
                 state = _enums.name(_State, benchmark.state, "STATE_")
@@ -242,7 +247,7 @@ class _Fetch:
         ended = {
             run_id: benchmark.name
             for request_id, benchmark in known.by_request_id.items()
-            if benchmark.state in _ENDED and (run_id := run_id_of(request_id))
+            if benchmark.state in ENDED and (run_id := run_id_of(request_id))
         }
         for run_id in self._store.stored(ended):
             agent.acknowledge(ended[run_id])
@@ -264,16 +269,6 @@ class _Known:
         return self.by_request_id.get(pending.request_id) or self._by_name.get(
             pending.benchmark or ""
         )
-
-
-def _orphans(store: RunStore) -> list[PendingRun]:
-    """Pending runs that no living process takes care of."""
-    alive: dict[str, bool] = {}
-    return [
-        pending
-        for pending in store.pending()
-        if not alive.setdefault(pending.owner, is_alive(pending.owner))
-    ]
 
 
 def _is_of(pending: PendingRun, device: Device) -> bool:

@@ -154,6 +154,7 @@ class Rig:
         self.model.write_bytes(b"none\n" + f"{case}\n".encode() + b" " * MODEL_BYTES)
         command = [sys.executable, "-m", "edgeopt_host.cli", "push", str(self.model)]
         how = ["--runtime", "faulty", "--device", "board", "--label", f"case={case}"]
+        how += ["--outputs", str(self.outputs(case))]
         process = subprocess.Popen(
             [*command, *how, *PLAN, *options],
             stdout=subprocess.PIPE,
@@ -163,6 +164,9 @@ class Rig:
         )
         self._pushes.append(process)
         return process
+
+    def outputs(self, case: str) -> Path:
+        return self.folder / f"{case}.npz"
 
     def wait(self, process: subprocess.Popen[str]) -> int:
         """The exit code of a push; what it said is checked for what nobody should see."""
@@ -215,6 +219,9 @@ class Rig:
                 self.books.blemishes.append(
                     f"{case}: the push said it succeeded, and nothing is stored"
                 )
+        if measured and not self.outputs(case).is_file():
+            self.books.blemishes.append(f"{case}: its outputs are lost")
+        self.outputs(case).unlink(missing_ok=True)
         for run in stored:
             if run["error"] is not None:
                 self.books.blemishes.append(f"{case}: stored as failed: {run['error']}")

@@ -24,6 +24,7 @@ from edgeopt_host.client.connect import connect
 from edgeopt_host.client.enroll import enroll, fetch_certificate
 from edgeopt_host.errors import DeviceError, EdgeoptError, Untrusted
 from edgeopt_host.identity import HostIdentity
+from edgeopt_host.identity.issuing import issue
 from edgeopt_host.identity.line import EnrollmentLine
 from edgeopt_host.inventory import Device, Inventory
 from trust import RecordingServer, foreign_host
@@ -189,7 +190,7 @@ def test_an_enrolled_agent_is_enrolled_anew_only_when_told(
 
 def test_a_host_that_may_not_sign_leaves_the_agent_waiting(waiting: AgentProcess) -> None:
     line = EnrollmentLine.parse(_line(waiting))
-    _, colleague = HostIdentity.open().issue("bob@ci", admin=False, days=3)
+    _, colleague = issue(HostIdentity.open(), "bob@ci", admin=False, days=3)
     with pytest.raises(EdgeoptError, match="not enrol or administer"):
         enroll(line, colleague)
     assert waiting.process.poll() is None

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from conftest import PLUGINS, AgentProcess
+from edgeopt_host import reservations
+from edgeopt_host.client import connect
 from edgeopt_host.inventory import Inventory
 
 StartAgent = Callable[..., AgentProcess]
@@ -147,6 +149,32 @@ def test_a_reservation_outlasts_the_push_that_uses_it_and_ends_by_itself(
     output, errors = finished(alice.push(), 0)
     assert output
     assert "board: your reservation has ended" in errors
+
+
+@pytest.mark.parametrize(("left_s", "renewed"), [(1800, False), (60, True)])
+def test_a_push_prolongs_a_long_lease_only_when_it_ends_soon_and_never_shortens_it(
+    start_agent: StartAgent, left_s: int, renewed: bool
+) -> None:
+    address = start_agent("--listen=127.0.0.1:0", "--insecure").address
+    device = Inventory.load().add("board", address)
+    with connect(device) as agent:
+        # Of two hours, so much is left.
+        lease = agent.acquire_lease("r", "", left_s)
+        reservations.keep(device, lease, 7200)
+        # This host's clock may have been set meanwhile: the agent knows.
+        notes = json.loads(reservations._path().read_text())
+        notes["board"]["ends"] += 5000
+        reservations._path().write_text(json.dumps(notes))
+        with reservations.used(agent, device, print) as number:
+            assert number == lease.fencing_number
+            deadline = time.monotonic() + (30 if renewed else 1)
+            while agent.status().lease.remaining_ns < 300e9 and time.monotonic() < deadline:
+                time.sleep(0.1)
+        remaining_s = agent.status().lease.remaining_ns / 1e9
+        kept = reservations.find(device)
+    assert kept is not None
+    assert abs(kept.ends - time.time() - remaining_s) < 60
+    assert (remaining_s > 500) if renewed else (1700 < remaining_s <= 1800)
 
 
 def test_reserving_again_starts_the_time_anew(people: tuple[Person, Person]) -> None:

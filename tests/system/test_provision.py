@@ -53,7 +53,7 @@ def test_a_dry_run_shows_the_commands_and_changes_nothing(
 
 
 def test_from_a_bare_board_to_a_measurement_and_back(
-    sshd: Sshd, edgeopt_host: EdgeoptHost, tmp_path: Path
+    sshd: Sshd, edgeopt_host: EdgeoptHost, tmp_path: Path, home: Path
 ) -> None:
     add = ("device", "add", "b1", "--ssh", "board", *SMALL, f"--listen-port={free_port()}")
     added = edgeopt_host(*add, "--tag", "pi")
@@ -61,6 +61,9 @@ def test_from_a_bare_board_to_a_measurement_and_back(
     assert "[6/6] enrolling … " in added.stderr
     device = Inventory.load().get("b1")
     assert (device.tags, device.ssh, bool(device.identity)) == (("pi",), "board", True)
+    assert device.scope == "user"
+    other = edgeopt_host("device", "add", "b1", "--ssh", "board", "--system", "--no-service")
+    assert (other.returncode, "is installed with --user" in other.stderr) == (2, True)
 
     # As a person would type it.
     agent = subprocess.Popen(
@@ -83,10 +86,39 @@ def test_from_a_bare_board_to_a_measurement_and_back(
     repeated = Inventory.load().get("b1")
     assert (repeated.identity, repeated.tags) == (device.identity, ("pi", "lab"))
 
-    gone = edgeopt_host("device", "uninstall", "b1")
-    assert gone.returncode == 0, gone.stderr
+    # Written anew, it knows of no revocation: what this host has told its old id does not count.
+    contacts = home / "data" / "identity" / "contacts.json"
+    contacts.write_text(json.dumps({device.identity: {"revoked": "told"}}))
+    (identity,) = sshd.home.rglob("identity.json")
+    identity.unlink()
+    anew = edgeopt_host(*add)
+    assert anew.returncode == 0, anew.stderr
+    fresh = Inventory.load().get("b1").identity
+    assert fresh not in {None, device.identity}
+    assert fresh not in json.loads(contacts.read_text())
+
+    _uninstall_while_it_runs(edgeopt_host, added.stdout.strip(), sshd.home)
     assert [path for path in sshd.home.rglob("*") if "edgeopt" in path.name] == []
     assert [device.name for device in Inventory.load().devices] == ["local"]
+
+
+def _uninstall_while_it_runs(edgeopt_host: EdgeoptHost, command: str, its_home: Path) -> None:
+    """An agent that somebody has started must not stay on code and state that are gone."""
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"exec {command}"], stdout=subprocess.PIPE, text=True
+    ) as agent:
+        assert agent.stdout is not None
+        assert agent.stdout.readline().startswith("listening on ")
+        looked = edgeopt_host("device", "uninstall", "b1", "--dry-run")
+        assert looked.stdout.splitlines() == [
+            f"kill {agent.pid}",
+            f"rm -rf '{its_home}/.local/state/edgeopt-agent'",
+            f"rm -rf '{its_home}/.local/share/edgeopt-agent'",
+        ]
+        assert agent.poll() is None
+        gone = edgeopt_host("device", "uninstall", "b1")
+        assert gone.returncode == 0, gone.stderr
+        assert agent.wait() == 0
 
 
 def test_all_wheels_are_carried_to_a_board_without_a_network(
@@ -111,7 +143,8 @@ def test_all_wheels_are_carried_to_a_board_without_a_network(
 def test_an_unknown_host_key_is_refused(sshd: Sshd, edgeopt_host: EdgeoptHost) -> None:
     sshd.client.known_hosts.unlink()
     ended = edgeopt_host("device", "add", "b1", "--ssh", "board", *SMALL)
-    refused(ended, sshd, "host key", "is not known here", "fingerprint")
+    by_hand = f"`{sshd.client.command} board`"
+    refused(ended, sshd, "host key", "is not known here", "fingerprint", by_hand)
     assert not sshd.client.known_hosts.exists()
 
 

@@ -25,11 +25,13 @@ from proxy import Proxy
 EdgeoptHost = Callable[..., subprocess.CompletedProcess[str]]
 StartAgent = Callable[..., AgentProcess]
 
-# Runs a command that gives up a lost device at once, and kills itself before or after a call.
+# Runs a command that gives up a lost device at once, and kills itself before or after a call, or
+# finds the device away in its place.
 _COMMAND = """
 import functools, os, signal, sys
 from edgeopt_host import cli, delivery, device_push
 from edgeopt_host.client import Agent, agent
+from edgeopt_host.errors import Unreachable
 from edgeopt_host.store import RunStore
 
 agent.PATIENCE_S = 1.0
@@ -40,6 +42,8 @@ def dies(real):
     def call(*arguments, **more):
         if when == "after":
             real(*arguments, **more)
+        if when == "away":
+            raise Unreachable("the network is cut")
         os.kill(os.getpid(), signal.SIGKILL)
     return call
 
@@ -62,7 +66,7 @@ def model(folder: Path, fault: str = "none", size: int = 0) -> Path:
 
 @contextlib.contextmanager
 def command(*arguments: str | Path, kill: str = "", **env: str) -> Iterator[subprocess.Popen[str]]:
-    """`edgeopt-host` as a process, to be killed `before` or `after` a call of it."""
+    """`edgeopt-host` as a process, to be killed `before` or `after` a call of it, or cut off."""
     process = subprocess.Popen(
         [sys.executable, "-c", _COMMAND, kill, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -273,6 +277,25 @@ def test_a_network_that_stays_cut_owes_a_run_until_it_is_back(
     assert_settled(board.address, 1)
 
 
+def test_outputs_that_were_cut_off_are_still_owed(
+    edgeopt_host: EdgeoptHost, board: AgentProcess, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs.npz"
+    with push(model(tmp_path), "--outputs", outputs, kill="away Agent.download") as process:
+        code, (run,), errors = ended(process)
+    assert code == 4, errors
+    assert (run["id"], run["error"]["reason"]) == (None, "UNREACHABLE")  # type: ignore[index]
+    assert (stored(), owed(), outputs.exists()) == ([], 1, False)
+    with command("runs", "resume", kill="away Agent.download") as away:
+        assert (ended(away)[0], owed()) == (4, 1)
+    resumed = edgeopt_host("runs", "resume", "--format", "json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert [run["error"] for run in json.loads(resumed.stdout)["runs"]] == [None]
+    with np.load(outputs) as written:
+        assert list(written) == ["y"]
+    assert_settled(board.address, 1)
+
+
 @pytest.mark.parametrize("rerun", [True, False])
 def test_an_agent_that_dies_in_the_middle_runs_it_again_where_it_may(
     start_agent: StartAgent, board: AgentProcess, tmp_path: Path, rerun: bool
@@ -321,6 +344,34 @@ def test_a_device_that_was_removed_is_named_and_keeps_its_run(
     Inventory.load().add("board", board.address)
     assert edgeopt_host("runs", "resume", "--wait").returncode == 0
     assert_settled(board.address, 1)
+
+
+def test_what_a_device_owes_that_is_gone_for_good_can_be_dropped(
+    edgeopt_host: EdgeoptHost, board: AgentProcess, tmp_path: Path
+) -> None:
+    drop = ("runs", "resume", "--drop")
+    with push(model(tmp_path), kill="after RunStore.created") as process:
+        process.wait(120)
+    Inventory.load().remove("board")
+    assert "--drop --device board" in edgeopt_host("runs", "resume").stderr
+    assert (edgeopt_host(*drop).returncode, edgeopt_host(*drop, "--device", "x").returncode) == (
+        2,
+        0,
+    )
+    asked = edgeopt_host(*drop, "--device", "board")
+    assert (asked.returncode, "--yes is needed" in asked.stderr, owed()) == (2, True, 1)
+    dropped = edgeopt_host(*drop, "--device", "board", "--yes")
+    assert (dropped.returncode, owed(), stored()) == (0, 0, [])
+    assert "forgot 1 run owed by board" in dropped.stderr
+    # It comes back after all.
+    Inventory.load().add("board", board.address)
+    with client(board.address) as agent:
+        (left,) = agent.benchmarks()
+        list(agent.watch(left.name))
+    assert "1 result waits to be fetched by" in edgeopt_host("device", "queue", "board").stdout
+    discarded = edgeopt_host("device", "queue", "board", "--discard", left.holder, "--yes")
+    assert discarded.returncode == 0, discarded.stderr
+    assert_settled(board.address, 0)
 
 
 def test_what_was_cancelled_while_the_device_was_away_is_ended_when_it_is_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import traceback
@@ -10,6 +11,8 @@ from importlib import import_module
 
 import click
 
+from edgeopt_host._text import plain, plain_lines
+from edgeopt_host.cli import _decoded, _streams
 from edgeopt_host.errors import EdgeoptError
 
 # Command → module; imported when called, so that --help stays quick.
@@ -35,7 +38,7 @@ class _Lazy(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+        return _decoded.check(getattr(import_module(module), attribute))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -56,9 +59,12 @@ def main() -> None:
 def _run() -> int:
     if sys.platform == "win32":
         return _say("edgeopt-host runs on Linux and macOS; on Windows, use it inside WSL 2.", 4)
+    _streams.occupy()
     try:
         result = cli.main(standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - a crash must never look like a verdict
+        if isinstance(error, OSError) and _streams.is_of_output(error):
+            return _say(f"nothing can be written to standard output: {error.strerror}", 4)
         return _exit_code(error)
     return result if isinstance(result, int) else 0
 
@@ -69,8 +75,10 @@ def _exit_code(error: BaseException) -> int:
         case click.exceptions.Exit():
             return error.exit_code
         case click.UsageError():
-            with contextlib.suppress(BrokenPipeError):
-                error.show()
+            said = io.StringIO()
+            error.show(file=said)
+            with contextlib.suppress(OSError, ValueError):
+                click.echo(plain_lines(said.getvalue().expandtabs()), err=True, nl=False)
             return 2
         case click.ClickException():
             return _say(error.format_message(), 2)
@@ -100,5 +108,5 @@ def _exit_code(error: BaseException) -> int:
 def _say(message: str, code: int) -> int:
     # A broken standard error must not change how this ends.
     with contextlib.suppress(OSError, ValueError):
-        click.echo(f"edgeopt-host: {message}", err=True)
+        click.echo(f"edgeopt-host: {plain(message)}", err=True)
     return code

@@ -10,6 +10,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from edgeopt_host._text import plain
 from edgeopt_host.errors import EdgeoptError, UsageError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -70,9 +71,9 @@ def show(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Writes one line beside the result, to stderr."""
+    """Writes one line beside the result, to stderr; parts of it may come from elsewhere."""
     try:
-        _write(text, sys.stderr, newline=True)
+        _write(plain(text), sys.stderr, newline=True)
     except OSError:
         # Nobody reads it: the result does not depend on that.
         _discard(sys.stderr)
@@ -119,7 +120,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Without a terminal to ask on, --yes is needed.")
-    click.confirm(question, abort=True, err=True)
+    click.confirm(plain(question), abort=True, err=True)
 
 
 def counted(items: Sequence[object], what: str) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from typing import ClassVar
 
+from edgeopt_host._text import plain
 from edgeopt_host.cli._output import note
 from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
@@ -35,10 +36,10 @@ def observer() -> Iterator[ProgressObserver]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.fields[device]}"),
-        TextColumn("{task.fields[model]}"),
+        TextColumn("{task.fields[device]}", markup=False),
+        TextColumn("{task.fields[model]}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
     )
     # Drawing costs CPU time, which the device `local` shares with what it measures.
@@ -110,7 +111,7 @@ class _Bars(ProgressObserver):
         self._tasks: dict[str, object] = {}
 
     def notice(self, message: str) -> None:
-        self._progress.console.print(message)
+        self._print(message)
 
     def connecting(self, device: str) -> None:
         self._update(device, "", "connecting", None)
@@ -122,7 +123,7 @@ class _Bars(ProgressObserver):
 
     def uploaded(self, device: str, model: str, sent_bytes: int, seconds: float) -> None:
         if sent_bytes:
-            self._progress.console.print(f"{device}: {model}: {uploaded(sent_bytes, seconds)}")
+            self._print(f"{device}: {model}: {uploaded(sent_bytes, seconds)}")
 
     def waiting(
         self, device: str, model: str, ahead: int, holder: str, holder_remaining_s: float
@@ -140,7 +141,11 @@ class _Bars(ProgressObserver):
         super().finished(run)
         self._update(run.device.name, run.model.name, "failed" if run.error else "done", 1.0)
 
+    def _print(self, message: str) -> None:
+        self._progress.console.print(plain(message), markup=False, highlight=False)
+
     def _update(self, device: str, model: str, text: str, share: float | None) -> None:
+        text, model = plain(text), plain(model)
         if device not in self._tasks:
             self._tasks[device] = self._progress.add_task("", total=1.0, device=device, model=model)
         self._progress.update(

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _SCHEMA = "edgeopt.identity-info/1"
 _LIST_SCHEMA = "edgeopt.issued/1"
-_ANSWER_S = 5.0
 # A bench of thousands is far below.
 _MAX_FILE_BYTES = 16 * 2**20
 
@@ -109,7 +108,7 @@ def export(
     file: Path, name: str | None, days: int, passphrase_file: Path | None, *, with_ca: bool
 ) -> None:
     """Write a fresh identity for somebody else to FILE, encrypted, with the enrolled devices."""
-    from edgeopt_host.identity.host import check_holder
+    from edgeopt_host.identity.issuing import check_holder, issue
     from edgeopt_host.identity.transfer import MIN_PASSPHRASE, Exported, seal
     from edgeopt_host.inventory import Inventory
 
@@ -121,7 +120,7 @@ def export(
     if len(passphrase) < MIN_PASSPHRASE:
         raise UsageError(f"the passphrase is too short: use {MIN_PASSPHRASE} characters or more")
     devices = tuple(d for d in Inventory.load().devices if d.identity is not None)
-    _, theirs = here.issue(holder, admin=with_ca, days=days)
+    _, theirs = issue(here, holder, admin=with_ca, days=days)
     _write(file, seal(Exported(theirs, devices), passphrase))
     what = "with the CA's key" if with_ca else "without the CA's key"
     _output.note(
@@ -168,9 +167,10 @@ def revoke(name: str) -> None:
 
     Devices that cannot be told now are told at the next contact.
     """
+    from edgeopt_host.identity import issuing
     from edgeopt_host.inventory import Inventory
 
-    here = _here().revoke(name)
+    here = issuing.revoke(_here(), name)
     _output.note(f"revoked {name}")
     for device in Inventory.load().devices:
         if device.identity is not None:
@@ -178,23 +178,17 @@ def revoke(name: str) -> None:
 
 
 def _tell(device: Device, here: HostIdentity, name: str) -> None:
-    import grpc
-
-    from edgeopt_host.client import _trust
-    from edgeopt_host.client.connect import open_channel
+    from edgeopt_host.client import administer
 
     try:
-        with open_channel(device, _ANSWER_S) as link:
-            if link.identity is None:
-                return
-            _trust.revoke(link.device_id, link.channel, here)
-    except (EdgeoptError, grpc.RpcError) as error:
-        why = (
-            error.message if isinstance(error, EdgeoptError) else _trust.said(error) or "no answer"
+        told = administer.revoke(device, here)
+    except EdgeoptError as error:
+        _output.note(
+            f"{device.name} is not told yet, but will be at the next contact: {error.message}"
         )
-        _output.note(f"{device.name} is not told yet, but will be at the next contact: {why}")
     else:
-        _output.note(f"{device.name} refuses {name} from now on")
+        if told:
+            _output.note(f"{device.name} refuses {name} from now on")
 
 
 def _here() -> HostIdentity:
@@ -238,9 +232,9 @@ def _passphrase(file: Path | None, *, new: bool) -> str:
 
 
 def _write(file: Path, text: str) -> None:
+    from edgeopt_host import _files
+
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(text)
+        _files.write_private(file, text, replace=False)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from error

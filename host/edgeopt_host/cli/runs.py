@@ -110,12 +110,21 @@ def export(ids: tuple[str, ...], format_: str, output: Path | None, **filters: A
     "--device", "devices", multiple=True, metavar="NAME", help="Default: all that owe a run."
 )
 @click.option("--wait", is_flag=True, help="Also for what still waits or runs on its device.")
+@click.option(
+    "--drop", is_flag=True, help="Forget what these devices owe instead: they are gone for good."
+)
+@click.option("--yes", is_flag=True, help="With --drop: don't ask.")
 @_output.format_option()
-def resume(devices: tuple[str, ...], *, wait: bool, format_: str) -> int:
+def resume(devices: tuple[str, ...], *, wait: bool, drop: bool, yes: bool, format_: str) -> int:
     """Fetch what devices finished for pushes that were killed or cut off.
 
     A push does so by itself for the devices it uses.
     """
+    if drop:
+        if wait or not devices:
+            raise click.UsageError("--drop goes with --device NAME and without --wait")
+        _drop(devices, yes=yes)
+        return 0
     from edgeopt_host import report
     from edgeopt_host.bench import Bench
     from edgeopt_host.cli._progress import observer
@@ -148,6 +157,30 @@ def delete(ids: tuple[str, ...], *, yes: bool) -> None:
         )
         count = store.delete(found)
     _output.note(f"deleted {count} run{'' if count == 1 else 's'}")
+
+
+def _drop(devices: tuple[str, ...], *, yes: bool) -> None:
+    """The devices need not be in the inventory any more."""
+    from edgeopt_host.owner import Owner
+    from edgeopt_host.resume import orphans
+    from edgeopt_host.store import RunStore
+
+    with RunStore.open() as store, Owner() as owner:
+        owed = [pending for pending in orphans(store) if pending.device in devices]
+        if not owed:
+            _output.note(f"{', '.join(devices)}: nothing is owed")
+            return
+        what = f"{_output.counted(owed, 'run')} owed by {', '.join(devices)}"
+        _output.confirm(f"Forget {what} for good?", yes=yes)
+        for pending in owed:
+            # Unless another command has begun to fetch it meanwhile.
+            if store.claim(pending, owner.token):
+                store.drop(pending.request_id)
+                _output.note(f"dropped run {pending.run.id} of {pending.run.model.name}")
+    _output.note(
+        f"forgot {what}; should a device come back, `edgeopt-host device queue NAME --discard` has it "
+        "forget them, too"
+    )
 
 
 def _none(options: dict[str, Any]) -> str:

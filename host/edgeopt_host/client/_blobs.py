@@ -11,7 +11,7 @@ import grpc
 
 from edgeopt.agent.v1 import blob_pb2
 from edgeopt_host import _files
-from edgeopt_host.client._calls import PATIENCE_S, PAUSE_S, Calls, passing, reason
+from edgeopt_host.client._calls import PATIENCE_S, PAUSE_S, Calls, gone, passing, reason
 from edgeopt_host.errors import EdgeoptError
 from edgeopt_host.modelfile import Digest
 
@@ -78,14 +78,33 @@ class BlobCalls(Calls):
         """Reads a blob into a file; the file changes only when all has come.
 
         Raises:
-            DeviceError: when the device does not have it, or stopped answering.
+            Unreachable: when the device stays away for 30 s.
+            DeviceError: when the device does not have it.
+            Cancelled: after `cancel`.
             OSError: when the file cannot be written.
         """
-        with self._errors():
-            request = blob_pb2.ReadBlobRequest(digest=digest)
-            self._call = self._blobs.ReadBlob(request, timeout=_READ_S)
-            self._raise_if_cancelled()
-            _files.write_whole(path, (response.data for response in self._call))
+        _files.write_whole(path, self._pieces(digest))
+
+    def _pieces(self, digest: blob_pb2.Digest) -> Iterator[bytes]:
+        """A blob's content, across broken connections."""
+        offset = 0
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            request = blob_pb2.ReadBlobRequest(digest=digest, read_offset=offset)
+            try:
+                self._call = self._blobs.ReadBlob(request, timeout=_READ_S)
+                self._raise_if_cancelled()
+                for response in self._call:
+                    yield response.data
+                    offset += len(response.data)
+                    deadline = time.monotonic() + PATIENCE_S
+            except (grpc.RpcError, grpc.FutureCancelledError) as error:
+                self._raise_if_cancelled()
+                if not gone(error) or time.monotonic() >= deadline:
+                    raise self._translated(error) from error
+                self._cancelled.wait(PAUSE_S)
+            else:
+                return
 
     def _committed_bytes(self, digest: Digest) -> int | None:
         """Where to go on from; None when the device has all of it."""

@@ -16,7 +16,7 @@ from edgeopt.agent.v1 import agent_pb2_grpc, blob_pb2_grpc
 from edgeopt_host.errors import Cancelled, DeviceError, Unreachable
 
 CALL_S = 10.0
-# How long a broken watch or upload tries to come back.
+# How long a broken watch, upload or download tries to come back.
 PATIENCE_S = 30.0
 PAUSE_S = 0.5
 _GONE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -99,6 +99,11 @@ def result_lost(name: str) -> DeviceError:
 def reason(error: Exception) -> str:
     """The agent's reason, such as WRONG_WRITE_OFFSET; empty when it gave none."""
     return str(_info(error).reason)
+
+
+def said(error: Exception) -> str:
+    """What the agent said when it refused a call; empty when it did not answer."""
+    return (error.details() or "") if isinstance(error, grpc.Call) and reason(error) else ""
 
 
 def passing(error: Exception, deadline: float) -> bool:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import grpc
 
-from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.errors import Cancelled, EdgeoptError
 from edgeopt_host.identity import HostIdentity, client_name
 from edgeopt_host.inventory import Device
 
+# Without CreateBenchmark: whoever asks again must know that it does.
 _IDEMPOTENT = [
     {"service": "edgeopt.agent.v1.AgentService", "method": method}
     for method in (
         "GetDevice",
         "GetStatus",
-        "CreateBenchmark",  # by its request id
         "GetBenchmark",
         "ListBenchmarks",
         "CancelBenchmark",
@@ -53,6 +55,9 @@ OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+_HEALTH = "/grpc.health.v1.Health/Check"
+_POLL_S = 0.2
+_SILENT = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 def host_identity(device: Device) -> HostIdentity | None:
@@ -86,6 +91,46 @@ def secure(address: str, device_id: str, identity: HostIdentity) -> grpc.Channel
     )
     name = ("grpc.ssl_target_name_override", f"{device_id}.agent.edgeopt")
     return grpc.secure_channel(address, credentials, options=(*OPTIONS, name))
+
+
+def answers(
+    channel: grpc.Channel, timeout_s: float, stop: threading.Event, *, persistent: bool = True
+) -> bool:
+    """Waits until somebody answers, whatever it is; not `persistent` means until one attempt failed.
+
+    By a call, not by gRPC's channel_ready_future: that leaves a thread which fails, aloud, when the
+    channel is closed early.
+
+    Raises:
+        Cancelled: after `stop`.
+    """
+    check = channel.unary_unary(_HEALTH, request_serializer=bytes, response_deserializer=bytes)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        call = check.future(b"", timeout=left_s, wait_for_ready=persistent)
+        try:
+            code = _code(call, stop)
+        finally:
+            call.cancel()
+        if code not in _SILENT:
+            return True
+        # An agent that restarts in the middle of a call comes back.
+        if not persistent or time.monotonic() >= deadline:
+            return False
+        stop.wait(_POLL_S)
+
+
+def _code(call: Any, stop: threading.Event) -> grpc.StatusCode | None:
+    while not stop.is_set():
+        try:
+            call.result(timeout=_POLL_S)
+        except grpc.FutureTimeoutError:
+            continue
+        except grpc.RpcError as error:
+            return error.code()
+        return None
+    raise Cancelled("cancelled while connecting")
 
 
 class _Details(NamedTuple):

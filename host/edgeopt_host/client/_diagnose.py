@@ -11,11 +11,10 @@ import tempfile
 from collections.abc import Iterator
 
 from edgeopt_host.errors import DeviceError, Unreachable, Untrusted
-from edgeopt_host.identity import HostIdentity
+from edgeopt_host.identity import HostIdentity, identity_path
 from edgeopt_host.inventory import Device
 
 _STEP_S = 3.0
-_ENROLLING = "enroll.edgeopt"
 
 
 def diagnose(device: Device, device_id: str, identity: HostIdentity) -> DeviceError | None:
@@ -38,6 +37,11 @@ def diagnose(device: Device, device_id: str, identity: HostIdentity) -> DeviceEr
         return Unreachable(
             f"{device.address} takes connections for {device.name!r} but says nothing: is it "
             "`edgeopt-agent serve` that listens there, and is the device not overloaded?"
+        )
+    except (ConnectionError, ssl.SSLEOFError):
+        return Unreachable(
+            f"{device.address} takes connections for {device.name!r} and closes them at once: does the "
+            "agent just restart, or is there something between that cannot reach it?"
         )
     except OSError:
         return Untrusted(
@@ -114,7 +118,7 @@ def _distrust(
         ends = certificates.expires(pem)
     except ValueError:
         names, ours, ends = [], False, dt.datetime.max.replace(tzinfo=dt.timezone.utc)
-    if _ENROLLING in names:
+    if certificates.ENROLLING_NAME in names:
         return Untrusted(
             f"{device.name!r} waits to be enrolled anew: `edgeopt-host device remove {device.name} "
             "--keep-trust`, then `device enroll` with the line that it has printed",
@@ -166,8 +170,9 @@ def _refusal(device: Device, identity: HostIdentity, tls: ssl.SSLSocket) -> Devi
 
 @contextlib.contextmanager
 def _certificate_file(identity: HostIdentity) -> Iterator[str]:
-    # The only way in which the module ssl takes a key; its owner alone may read it.
-    with tempfile.NamedTemporaryFile(prefix="edgeopt-") as file:
+    # The only way in which the module ssl takes a key. Where keys lie anyway: whoever kills this
+    # process leaves it to nobody else.
+    with tempfile.NamedTemporaryFile(prefix=".handshake-", dir=identity_path().parent) as file:
         file.write((identity.key + identity.certificate).encode())
         file.flush()
         yield file.name

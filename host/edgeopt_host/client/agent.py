@@ -19,12 +19,15 @@ from edgeopt_host.client._calls import (
     reason,
     result_lost,
 )
+from edgeopt_host.errors import OutcomeUnknown
 
 # The first question makes the agent probe its runtimes, one process each.
 _DEVICE_S = 120.0
 # To tell a device that its work is not wanted any more: Ctrl-C waits for this.
 _FAREWELL_S = 3.0
 _PAGE = 1000
+# Of an agent that cannot look up whether it has taken a request before.
+_JOURNAL_LOST = {"STORAGE_FULL", "STATE_READ_ONLY", "STATE_UNUSABLE", "STATE_TOO_NEW"}
 
 _NS = 1_000_000_000
 
@@ -88,6 +91,7 @@ class Agent(BlobCalls):
 
         Raises:
             Unreachable: when the device stays away for 30 s; it may or may not have it.
+            OutcomeUnknown: when it went away and came back without its journal: the same.
             DeviceError: when the device refuses it.
             Cancelled: after `cancel`, while the device was away; it may or may not have it.
         """
@@ -98,13 +102,18 @@ class Agent(BlobCalls):
             wait_for_lease=wait_for_lease,
         )
         deadline = time.monotonic() + PATIENCE_S
+        asked_before = False
         while True:
             try:
                 # Not by `_ask`: cancelled half-way, it might leave a benchmark without a known name.
                 return self._agent.CreateBenchmark(request, timeout=CALL_S).benchmark.name
             except grpc.RpcError as error:
+                if asked_before and reason(error) in _JOURNAL_LOST:
+                    refused = self._translated(error)
+                    raise OutcomeUnknown(refused.message, refused.reason) from error
                 if not gone(error) or time.monotonic() >= deadline:
                     raise self._translated(error) from error
+            asked_before = True
             self._raise_if_cancelled()
             self._cancelled.wait(PAUSE_S)
 

@@ -10,14 +10,12 @@ from typing import NamedTuple
 
 import grpc
 
-from edgeopt_host.client import _channel, _diagnose, _trust
+from edgeopt_host.client import _channel, _diagnose, _plain, trust
 from edgeopt_host.client.agent import Agent
 from edgeopt_host.client.local import LocalAgent
-from edgeopt_host.errors import Cancelled, DeviceError, Unreachable
+from edgeopt_host.errors import DeviceError, Unreachable
 from edgeopt_host.identity import HostIdentity
 from edgeopt_host.inventory import Device
-
-_POLL_S = 0.2
 
 
 class Link(NamedTuple):
@@ -54,13 +52,13 @@ def connect(
         if device.name == "local":
             local = stack.enter_context(LocalAgent(on_wait, stop))
             channel = stack.enter_context(_channel.plain(local.address))
-            if not _ready(channel, timeout_s, stop):
+            if not _channel.answers(channel, timeout_s, stop):
                 raise _silent(device, timeout_s)
         else:
             link = stack.enter_context(open_channel(device, timeout_s, stop))
             channel = link.channel
             if link.identity is not None:
-                _trust.keep(link.device_id, channel, link.identity)
+                trust.keep(link.device_id, channel, link.identity)
         yield Agent(device.name, channel, stop, notice)
 
 
@@ -79,8 +77,9 @@ def open_channel(
     with contextlib.ExitStack() as stack:
         if identity is None:
             channel = stack.enter_context(_channel.plain(device.address))
-            if not _ready(channel, timeout_s, stop):
-                raise _silent(device, timeout_s)
+            refused = _await(channel, device, "", None, timeout_s, stop)
+            if refused is not None:
+                raise refused
         else:
             channel, device_id = _secure(device, identity, timeout_s, stop)
             stack.enter_context(contextlib.closing(channel))
@@ -103,7 +102,7 @@ def _secure(
             raise
         if refused is None:
             if device_id == device.next_identity:
-                _trust.adopt(device, device_id)
+                trust.adopt(device, device_id)
             return channel, device_id
         channel.close()
         if refused.reason != "WRONG_DEVICE":
@@ -115,52 +114,30 @@ def _await(
     channel: grpc.Channel,
     device: Device,
     device_id: str,
-    identity: HostIdentity,
+    identity: HostIdentity | None,
     timeout_s: float,
     stop: threading.Event,
 ) -> DeviceError | None:
     """Waits for the agent; returns what stands between, at once where waiting does not mend it."""
-    failed = threading.Event()
 
-    def look(state: grpc.ChannelConnectivity) -> None:
-        if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-            failed.set()
+    def diagnose() -> DeviceError | None:
+        if identity is None:
+            return _plain.diagnose(device)
+        return _diagnose.diagnose(device, device_id, identity)
 
-    channel.subscribe(look)
-    try:
-        if _ready(channel, timeout_s, stop, failed):
-            return None
-        if failed.is_set():
-            found = _diagnose.diagnose(device, device_id, identity)
-            if found is not None and not isinstance(found, Unreachable):
-                return found
-            # An agent that restarts comes back.
-            if _ready(channel, timeout_s, stop):
-                return None
-        return _diagnose.diagnose(device, device_id, identity) or _silent(device, timeout_s)
-    finally:
-        channel.unsubscribe(look)
-
-
-def _ready(
-    channel: grpc.Channel,
-    timeout_s: float,
-    stop: threading.Event,
-    give_up: threading.Event | None = None,
-) -> bool:
-    """Waits for an answer; False when none comes in time."""
-    ready = grpc.channel_ready_future(channel)
     deadline = time.monotonic() + timeout_s
-    while not stop.is_set():
-        left_s = deadline - time.monotonic()
-        try:
-            ready.result(timeout=max(0.0, min(left_s, _POLL_S)))
-        except grpc.FutureTimeoutError:
-            if left_s <= 0 or (give_up is not None and give_up.is_set()):
-                return False
-        else:
-            return True
-    raise Cancelled("cancelled while connecting")
+    if _channel.answers(channel, timeout_s, stop, persistent=False):
+        return None
+    if time.monotonic() < deadline:
+        found = diagnose()
+        if found is not None and not isinstance(found, Unreachable):
+            return found
+        # An agent that restarts comes back.
+        if _channel.answers(channel, timeout_s, stop):
+            return None
+    # What takes connections and is silent, without TLS, is not asked by TLS.
+    found = None if identity is None else diagnose()
+    return found or _silent(device, timeout_s)
 
 
 def _silent(device: Device, timeout_s: float) -> Unreachable:

@@ -12,9 +12,8 @@ import grpc
 
 from edgeopt.agent.v1 import enrollment_pb2, enrollment_pb2_grpc
 from edgeopt_host.client import _channel
-from edgeopt_host.client._calls import reason
+from edgeopt_host.client._calls import reason, said
 from edgeopt_host.client._diagnose import client_context, split_address
-from edgeopt_host.client._trust import said
 from edgeopt_host.errors import DeviceError, Unreachable, Untrusted
 from edgeopt_host.identity import HostIdentity, certificates, new_device_id
 from edgeopt_host.identity.line import EnrollmentLine
@@ -22,7 +21,6 @@ from edgeopt_host.identity.line import EnrollmentLine
 _CONNECT_S = 5.0
 # The device starts a process for its key.
 _CALL_S = 60.0
-_ENROLLING = "enroll.edgeopt"
 
 
 def enroll(
@@ -47,12 +45,12 @@ def enroll(
     step(f"the key of {line.address} is the one in the line")
     shown = ssl.DER_cert_to_PEM_cert(der)
     _common, names = certificates.names(shown)
-    if _ENROLLING not in names:
+    if certificates.ENROLLING_NAME not in names:
         return _enrolled_before(line, shown, names, identity)
     device_id = new_device_id()
     # This one certificate is all that the channel trusts.
     credentials = grpc.ssl_channel_credentials(shown.encode())
-    options = (*_channel.OPTIONS, ("grpc.ssl_target_name_override", _ENROLLING))
+    options = (*_channel.OPTIONS, ("grpc.ssl_target_name_override", certificates.ENROLLING_NAME))
     with grpc.secure_channel(line.address, credentials, options=options) as channel:
         service = enrollment_pb2_grpc.EnrollmentServiceStub(channel)
         begin = enrollment_pb2.BeginEnrollmentRequest(token=line.token)
@@ -86,9 +84,16 @@ def fetch_certificate(address: str) -> bytes:
     try:
         with (
             socket.create_connection(split_address(address), _CONNECT_S) as connection,
-            client_context().wrap_socket(connection, server_hostname=_ENROLLING) as tls,
+            client_context().wrap_socket(
+                connection, server_hostname=certificates.ENROLLING_NAME
+            ) as tls,
         ):
             return tls.getpeercert(binary_form=True) or b""
+    except ssl.SSLEOFError as error:
+        raise Unreachable(
+            f"what listens at {address} closes connections at once; does the agent just start, or is there "
+            "something between that cannot reach it? Repeat the command"
+        ) from error
     except ssl.SSLError as error:
         raise Untrusted(
             f"what listens at {address} does not speak TLS, so it is not `edgeopt-agent serve "
@@ -133,7 +138,7 @@ def _after_lost_answer(line: EnrollmentLine, identity: HostIdentity) -> str:
     _check_pin(line, der)
     shown = ssl.DER_cert_to_PEM_cert(der)
     _common, names = certificates.names(shown)
-    if _ENROLLING in names:
+    if certificates.ENROLLING_NAME in names:
         raise Unreachable(
             f"the connection to {line.address} broke off before the agent was enrolled; repeat the "
             "command with the same line"

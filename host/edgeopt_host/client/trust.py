@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from edgeopt.agent.v1 import (
     identity_pb2,
     identity_pb2_grpc,
 )
-from edgeopt_host import _files
-from edgeopt_host.client._calls import reason
+from edgeopt_host import _json_file
 from edgeopt_host.errors import EdgeoptError
 from edgeopt_host.identity import HostIdentity
 from edgeopt_host.inventory import Device, Inventory
@@ -37,8 +35,7 @@ def keep(device_id: str, channel: grpc.Channel, identity: HostIdentity) -> None:
     if not identity.is_admin:
         return
     with contextlib.suppress(grpc.RpcError, EdgeoptError, OSError):
-        contacts = _read()
-        known = contacts.get(device_id, {})
+        known = _entry(_json_file.read(_path()), device_id)
         version = _version(identity.revoked)
         if known.get("revoked", _version([])) != version:
             revoke(device_id, channel, identity)
@@ -76,17 +73,21 @@ def renew(channel: grpc.Channel, identity: HostIdentity, device_id: str, *, new_
     _note(device_id, expires=certificates.expires(certificate).isoformat())
 
 
+def forget_contact(device_id: str) -> None:
+    """Forgets what a device knew: it has been enrolled anew, and knows nothing.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    _json_file.change(_path(), lambda contacts: contacts.pop(device_id, None))
+
+
 def adopt(device: Device, device_id: str) -> None:
     """A rotation that broke off after the device had its new identity ends here."""
     with contextlib.suppress(EdgeoptError):
         inventory = Inventory.load()
         if inventory.get(device.name).next_identity == device_id:
             inventory.change(device.name, identity=device_id, next_identity=None)
-
-
-def said(error: Exception) -> str:
-    """What the agent said when it refused a call; empty when it did not answer."""
-    return (error.details() or "") if isinstance(error, grpc.Call) and reason(error) else ""
 
 
 def _renew_if_due(device_id: str, channel: grpc.Channel, identity: HostIdentity) -> None:
@@ -120,17 +121,15 @@ def _path() -> Path:
     return data_dir() / "identity" / "contacts.json"
 
 
-def _read() -> dict[str, Any]:
-    try:
-        content = json.loads(_path().read_bytes())
-    except (OSError, ValueError):
-        return {}
-    entries = content if isinstance(content, dict) else {}
-    return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+def _entry(contacts: dict[str, Any], device_id: str) -> dict[str, Any]:
+    entry = contacts.get(device_id)
+    return entry if isinstance(entry, dict) else {}
 
 
 def _note(device_id: str, **fields: str) -> None:
-    with _files.locked(_path().parent):
-        contacts = _read()
-        contacts[device_id] = {**contacts.get(device_id, {}), **fields}
-        _files.write_whole(_path(), json.dumps(contacts, indent=1))
+    def change(contacts: dict[str, Any]) -> None:
+        contacts[device_id] = {**_entry(contacts, device_id), **fields}
+
+    # What is not noted is asked or told again.
+    with contextlib.suppress(OSError):
+        _json_file.change(_path(), change)

@@ -21,6 +21,8 @@ VALID_DAYS = 397
 AGENT_DOMAIN = "agent.edgeopt"
 HOST_NAME = "host.edgeopt"
 ADMIN_NAME = "admin.edgeopt"
+# Of an agent that waits to be enrolled.
+ENROLLING_NAME = "enroll.edgeopt"
 
 _CA_DAYS = 30 * 365
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)

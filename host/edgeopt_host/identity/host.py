@@ -11,21 +11,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import json
-import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgeopt_host import _files
 from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.identity import _format
 from edgeopt_host.identity._name import MAX_NAME, client_name
 from edgeopt_host.paths import data_dir
 
-_SCHEMA = "edgeopt.identity/1"
 _ID_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
 _ID_LENGTH = 16
 
@@ -107,9 +104,11 @@ class HostIdentity:
 
     @property
     def revoked(self) -> list[str]:
-        """Fingerprints of revoked certificates that would otherwise still be good."""
-        now = dt.datetime.now(dt.timezone.utc).isoformat()
-        return sorted(i.fingerprint for i in self.issued if i.revoked and i.not_after > now)
+        """Fingerprints of all revoked certificates.
+
+        Those that have ended, too: a board whose clock stands at 1970 would take them.
+        """
+        return sorted(i.fingerprint for i in self.issued if i.revoked)
 
     def sign_device(self, signing_request: str, device_id: str) -> str:
         """A device's certificate.
@@ -120,55 +119,15 @@ class HostIdentity:
         from edgeopt_host.identity import certificates
 
         return certificates.sign_device(
-            self._ca_key(), self.ca_certificate, signing_request, device_id
+            self.require_ca_key(), self.ca_certificate, signing_request, device_id
         )
 
-    def issue(self, name: str, *, admin: bool, days: int) -> tuple[HostIdentity, HostIdentity]:
-        """Makes an identity for somebody else.
-
-        Returns:
-            This identity, which now lists the new certificate, and the other's.
+    def require_ca_key(self) -> str:
+        """The CA's key.
 
         Raises:
-            EdgeoptError: when this host does not have the CA's key.
+            EdgeoptError: NOT_ADMIN, on a host that does not have it.
         """
-        made = _with_certificate(self, name, admin=admin, days=days)
-        entry = Issued(name, made.fingerprint, made.expires.isoformat(), admin)
-        here = change(lambda there: dataclasses.replace(there, issued=(*there.issued, entry)), self)
-        kept = dataclasses.replace(
-            made,
-            ca_key=self.ca_key if admin else None,
-            issued=here.issued if admin else (),
-        )
-        return here, kept
-
-    def revoke(self, name: str) -> HostIdentity:
-        """Marks every certificate of this name as revoked.
-
-        Raises:
-            UsageError: when there is none, or it is this host's own.
-        """
-        self._ca_key()
-
-        def mark(there: HostIdentity) -> HostIdentity:
-            known = sorted({i.name for i in there.issued if i.fingerprint != there.fingerprint})
-            if name not in known:
-                raise UsageError(
-                    f"no certificate was issued to {name!r}; there are {', '.join(known)}"
-                    if known
-                    else "no certificate was issued to anybody else (`identity export --name` does)"
-                )
-            marked = [
-                dataclasses.replace(i, revoked=True)
-                if i.name == name and i.fingerprint != there.fingerprint
-                else i
-                for i in there.issued
-            ]
-            return dataclasses.replace(there, issued=tuple(marked))
-
-        return change(mark, self)
-
-    def _ca_key(self) -> str:
         if self.ca_key is None:
             raise EdgeoptError(
                 f"{self.name} may use these devices, but not enrol or administer them: this host's "
@@ -183,27 +142,13 @@ def new_device_id() -> str:
     return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(_ID_LENGTH))
 
 
-def check_holder(name: str) -> str:
-    """Returns a name that may stand in a client's certificate.
-
-    Raises:
-        UsageError: when it may not.
-    """
-    if not 1 <= len(name) <= MAX_NAME or any(not "!" <= letter <= "~" for letter in name):
-        raise UsageError(
-            f"{name!r} is no name for a certificate: use 1 to {MAX_NAME} ASCII characters without "
-            "spaces, like alice@laptop"
-        )
-    return name
-
-
 def identity_path() -> Path:
     return data_dir() / "identity" / "identity.json"
 
 
 def encode(identity: HostIdentity) -> str:
     """JSON of the schema edgeopt.identity/1."""
-    return json.dumps({"schema": _SCHEMA, **dataclasses.asdict(identity)}, indent=1)
+    return _format.encode(dataclasses.asdict(identity))
 
 
 def decode(content: bytes, what: str) -> HostIdentity:
@@ -212,37 +157,8 @@ def decode(content: bytes, what: str) -> HostIdentity:
     Raises:
         EdgeoptError: IDENTITY_UNUSABLE, when it is something else.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-
-    try:
-        return _decoded(content)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-        UnsupportedAlgorithm,
-    ) as error:
-        raise EdgeoptError(
-            f"{what} is no identity of a host, or is damaged; restore it from a copy "
-            "(`edgeopt-host identity import FILE --replace`)",
-            "IDENTITY_UNUSABLE",
-        ) from error
-
-
-def _decoded(content: bytes) -> HostIdentity:
-    from edgeopt_host.identity import certificates
-
-    data = json.loads(content)
-    if (schema := data.pop("schema")) != _SCHEMA:
-        raise ValueError(schema)
-    issued = tuple(Issued(**_checked(Issued, entry)) for entry in data.pop("issued"))
-    identity = HostIdentity(**_checked(HostIdentity, data), issued=issued)
-    certificates.check_fit(
-        identity.ca_certificate, identity.certificate, identity.key, identity.ca_key
-    )
-    return identity
+    fields, issued = _format.decode(content, what, HostIdentity, Issued)
+    return HostIdentity(**fields, issued=tuple(Issued(**entry) for entry in issued))
 
 
 def change(
@@ -264,7 +180,7 @@ def change(
             )
         changed = change_it(there)
         if changed != there:
-            _write(path, encode(changed))
+            _files.write_private(path, encode(changed))
         return changed
 
 
@@ -288,8 +204,8 @@ def install(identity: HostIdentity, *, replace: bool) -> Path | None:
                 )
             now = dt.datetime.now(dt.timezone.utc)
             backup = path.with_name(f"identity-until-{now:%Y%m%dT%H%M%SZ}.json")
-            _write(backup, path.read_text(encoding="utf-8"))
-        _write(path, encode(identity))
+            _files.write_private(backup, path.read_text(encoding="utf-8"))
+        _files.write_private(path, encode(identity))
         return backup
 
 
@@ -307,18 +223,6 @@ def _folder() -> Iterator[Path]:
         ) from error
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.new")
-    part.unlink(missing_ok=True)
-    # From its first moment on nobody else may read it.
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
 def _new() -> HostIdentity:
     from edgeopt_host.identity import certificates
 
@@ -333,17 +237,22 @@ def _renewed(identity: HostIdentity) -> HostIdentity:
 
     if identity.certificate and not _ends_soon(identity.certificate):
         return identity  # another process was quicker
-    renewed = _with_certificate(identity, identity.name, admin=True, days=certificates.VALID_DAYS)
+    renewed = certified(identity, identity.name, admin=True, days=certificates.VALID_DAYS)
     entry = Issued(identity.name, renewed.fingerprint, renewed.expires.isoformat(), admin=True)
     return dataclasses.replace(renewed, issued=(*identity.issued, entry))
 
 
-def _with_certificate(identity: HostIdentity, name: str, *, admin: bool, days: int) -> HostIdentity:
+def certified(identity: HostIdentity, name: str, *, admin: bool, days: int) -> HostIdentity:
+    """The same CA with a new key and certificate for somebody; nothing is written.
+
+    Raises:
+        EdgeoptError: NOT_ADMIN, when the CA's key is missing.
+    """
     from edgeopt_host.identity import certificates
 
     key = certificates.new_key()
     certificate = certificates.sign_host(
-        identity._ca_key(),  # noqa: SLF001 - this module's own
+        identity.require_ca_key(),
         identity.ca_certificate,
         key,
         name,
@@ -359,20 +268,3 @@ def _ends_soon(certificate: str) -> bool:
 
     left = certificates.expires(certificate) - dt.datetime.now(dt.timezone.utc)
     return left < dt.timedelta(days=certificates.VALID_DAYS) / 3
-
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "ca_key": (str, type(None)),
-    "admin": (bool,),
-    "revoked": (bool,),
-}
-
-
-def _checked(kind: type, entry: Any) -> dict[str, Any]:
-    """An entry whose values have the types that `kind` wants."""
-    if not isinstance(entry, dict):
-        raise TypeError(entry)
-    for name, value in entry.items():
-        if not isinstance(value, _TYPES.get(name, (str,))):
-            raise TypeError(f"{kind.__name__}.{name}")
-    return entry

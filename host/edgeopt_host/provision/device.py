@@ -43,7 +43,7 @@ class Remote:
         if self.scope == "system" and not self.may_be_root:
             raise DeviceError(
                 f"{self.ssh.target} is neither root nor may use sudo without a password, which a "
-                f"system service needs: use --user, or allow it sudo",
+                f"system service needs: allow it sudo, or install with --user",
                 "SUDO_NEEDED",
             )
         self._become = () if self._root or self.scope == "user" else ("sudo", "-n")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_host.address import DEFAULT_PORT, parse_address
-from edgeopt_host.client import connect
-from edgeopt_host.errors import DeviceError, Unreachable, UsageError
+from edgeopt_host.client import connect, trust
+from edgeopt_host.errors import DeviceError, EdgeoptError, Unreachable, UsageError
 from edgeopt_host.identity import HostIdentity, certificates, new_device_id
 from edgeopt_host.inventory import LOCAL, Device, Inventory
 from edgeopt_host.provision import offline, scripts, wheel
@@ -189,6 +189,11 @@ class _Plan:
         return cls(request, identity, inventory, address, spelled, known)
 
     @property
+    def scope(self) -> str | None:
+        """As wanted, else as it was installed before."""
+        return self.request.scope or (self.known.scope if self.known else None)
+
+    @property
     def runtimes(self) -> tuple[str, ...]:
         return self.request.runtimes or ("no runtime",)
 
@@ -221,7 +226,7 @@ def _look(plan: _Plan, steps: Steps, stack: contextlib.ExitStack) -> tuple[Remot
     with steps.step(f"connecting to {request.target}", asks=True):
         remote = Remote(stack.enter_context(Ssh(request.target, request.port)))
     with steps.step("looking at the device"):
-        remote.choose(request.scope)
+        remote.choose(plan.scope)
         done = remote.install("check", *plan.check())
         facts = dict(line.split("=", 1) for line in done.out.splitlines() if "=" in line)
         if request.offline:
@@ -239,6 +244,12 @@ def _refuse_another(plan: _Plan, shown: dict[str, object]) -> None:
         raise UsageError(
             f"a device {known.name!r} is there already, at {known.address}, and {request.target} is "
             f"not it: remove it first, or take another name"
+        )
+    if known is not None and known.scope and request.scope not in {None, known.scope}:
+        # Of two agents under one name, only one could be taken away again.
+        raise UsageError(
+            f"{known.name!r} is installed with --{known.scope}: leave --{request.scope} out, or first "
+            f"run `edgeopt-host device uninstall {known.name}`"
         )
     ours = certificates.fingerprint(plan.identity.ca_certificate) if plan.identity else None
     if shown.get("enrolled") and shown.get("ca_sha256") != ours and not request.take_over:
@@ -259,32 +270,46 @@ def _enrol(plan: _Plan, remote: Remote) -> Device:
     """Gives the agent a certificate unless it has one that is good, and notes who it is."""
     name = plan.request.name
     identity = HostIdentity.open()
-    device_id = _kept_id(plan, remote.identity(), identity.ca_certificate)
-    if device_id is None:
-        known_id = plan.known.identity if plan.known else None
-        device_id = known_id or new_device_id()
+    shown = remote.identity()
+    device_id = _own_id(plan, shown, identity.ca_certificate)
+    if device_id is None or _ends_soon(shown):
+        # Under an id that another key had, that key would still pass for the device.
+        device_id = device_id or new_device_id()
         signing_request = remote.agent("identity", "request")
         certificate = identity.sign_device(signing_request, device_id)
         answer = {"certificate": certificate, "ca": identity.ca_certificate}
         remote.agent("identity", "install", stdin=json.dumps(answer))
+        _forget_contact(device_id)
+    installed = {"ssh": plan.ssh, "scope": remote.scope}
     if plan.known is None:
         tags = plan.request.tags
-        return plan.inventory.add(name, plan.address, tags, identity=device_id, ssh=plan.ssh)
+        return plan.inventory.add(name, plan.address, tags, identity=device_id, **installed)
     # First what an address off loopback needs, then the address.
-    plan.inventory.change(name, identity=device_id, next_identity=None, ssh=plan.ssh)
+    plan.inventory.change(name, identity=device_id, next_identity=None, **installed)
     device = plan.inventory.change(name, address=plan.address)
     return plan.inventory.tag(name, plan.request.tags) if plan.request.tags else device
 
 
-def _kept_id(plan: _Plan, shown: dict[str, object], ca: str) -> str | None:
-    """The id of a certificate that is ours, known here, and good for a while."""
+def _own_id(plan: _Plan, shown: dict[str, object], ca: str) -> str | None:
+    """The id in a certificate of the device that is ours and known here."""
     its_id = shown.get("device_id")
-    if plan.known is None or its_id not in {plan.known.identity, plan.known.next_identity}:
+    if plan.known is None or its_id not in {plan.known.identity, plan.known.next_identity} - {None}:
         return None
-    if shown.get("ca_sha256") != certificates.fingerprint(ca):
-        return None
+    return str(its_id) if shown.get("ca_sha256") == certificates.fingerprint(ca) else None
+
+
+def _ends_soon(shown: dict[str, object]) -> bool:
     left = dt.datetime.fromisoformat(str(shown["expires"])) - dt.datetime.now(dt.timezone.utc)
-    return str(its_id) if left > _RENEW_BEFORE else None
+    return left < _RENEW_BEFORE
+
+
+def _forget_contact(device_id: str) -> None:
+    try:
+        trust.forget_contact(device_id)
+    except OSError as error:
+        raise EdgeoptError(
+            f"this host's notes on its devices cannot be written: {error}"
+        ) from error
 
 
 def _await(device: Device, remote: Remote, by_hand: str) -> None:

@@ -21,6 +21,8 @@ from typing import IO
 
 from edgeopt_host.errors import DeviceError, EdgeoptError, UsageError
 
+# "host:22", which ssh would take for a name.
+_WITH_PORT = re.compile(r"([^:/]+):(\d+)")
 _TARGET = re.compile(r"[^\s\-\x00-\x1f][^\s\x00-\x1f]*")
 _READY = "edgeopt-ready"
 # What would let a command through ssh do more, or other, than to run that command.
@@ -58,13 +60,18 @@ class Ssh:
 
         Raises:
             UsageError: when the target could be anything else than one.
+            EdgeoptError: SSH_MISSING, when there is no such program.
         """
         if not _TARGET.fullmatch(target):
             raise UsageError(
                 f"{target!r} is no SSH target: use USER@HOST or a name of ssh's config"
             )
+        if match := _WITH_PORT.fullmatch(target):
+            raise UsageError(
+                f"{target!r} is no SSH target: use {match[1]}, and --port {match[2]} for SSH's port"
+            )
         self.target = target
-        self._prefix = shlex.split(os.environ.get("EDGEOPT_SSH") or "ssh")
+        self._prefix = _program()
         self._port = ("-p", str(port)) if port else ()
         self._stack = contextlib.ExitStack()
         self._socket = ""
@@ -186,11 +193,6 @@ class Ssh:
 
     @contextlib.contextmanager
     def _master(self) -> Iterator[None]:
-        if shutil.which(self._prefix[0]) is None:
-            raise EdgeoptError(
-                f"{self._prefix[0]} is not here: install OpenSSH's client (openssh-client)",
-                "SSH_MISSING",
-            )
         # Where nobody can answer, a question would wait for ever.
         asks = sys.stdin.isatty() and sys.stderr.isatty()
         settings = [
@@ -218,12 +220,32 @@ class Ssh:
                     process.wait()
                     errors.seek(0)
                     words = errors.read().decode(errors="replace")
-                    raise _refusal(self.target, words)
+                    by_hand = shlex.join([*self._prefix, *self._port, self.target])
+                    raise _refusal(self.target, words, by_hand)
                 yield
             finally:
                 process.stdin.close()
                 process.wait()
                 process.stdout.close()
+
+
+def _program() -> list[str]:
+    """The command that EDGEOPT_SSH, or this system, has for `ssh`."""
+    setting = os.environ.get("EDGEOPT_SSH", "").strip() or "ssh"
+    try:
+        words = shlex.split(setting)
+    except ValueError as error:
+        raise UsageError(
+            f"EDGEOPT_SSH={setting!r} is no command: {str(error).lower()}; write it as for a shell"
+        ) from error
+    if shutil.which(words[0]) is None:
+        told = ", which EDGEOPT_SSH names," if "EDGEOPT_SSH" in os.environ else ""
+        raise EdgeoptError(
+            f"{words[0]!r}{told} is not here: install OpenSSH's client (openssh-client)"
+            + (", or correct the variable" if told else ""),
+            "SSH_MISSING",
+        )
+    return words
 
 
 def _finished(command: list[str]) -> Done:
@@ -236,8 +258,8 @@ def _finished(command: list[str]) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def _refusal(who: str, words: str) -> DeviceError:
-    """What ssh's own words mean."""
+def _refusal(who: str, words: str, by_hand: str) -> DeviceError:
+    """What ssh's own words mean; `by_hand` is what a person would type to connect."""
     host = re.sub(r"^(ssh://)?(.*@)?", "", who)
     if "IDENTIFICATION HAS CHANGED" in words:
         return DeviceError(
@@ -248,13 +270,13 @@ def _refusal(who: str, words: str) -> DeviceError:
         )
     if "Host key verification failed" in words:
         return DeviceError(
-            f"the host key of {who} is not known here: connect once with `ssh {who}`, compare the "
+            f"the host key of {who} is not known here: connect once with `{by_hand}`, compare the "
             f"fingerprint that it shows with the device's, and repeat",
             "SSH_HOST_KEY_UNKNOWN",
         )
     if "Permission denied" in words:
         return DeviceError(
-            f"{who} lets this user in with none of its keys or passwords: make `ssh {who}` work "
+            f"{who} lets this user in with none of its keys or passwords: make `{by_hand}` work "
             f"first, such as with `ssh-copy-id {who}`",
             "SSH_DENIED",
         )

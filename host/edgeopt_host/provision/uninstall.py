@@ -6,13 +6,11 @@ import contextlib
 from collections.abc import Callable
 
 from edgeopt_host.errors import UsageError
-from edgeopt_host.inventory import Inventory
+from edgeopt_host.inventory import LOCAL, Inventory
 from edgeopt_host.provision import scripts
 from edgeopt_host.provision.device import Remote
 from edgeopt_host.provision.ssh import Ssh
 from edgeopt_host.provision.steps import Steps
-
-_SCOPES = ("system", "user")
 
 
 def uninstall(
@@ -35,27 +33,29 @@ def uninstall(
     """
     inventory = Inventory.load()
     device = inventory.get(name)
+    if name == LOCAL:
+        raise UsageError(
+            f"{LOCAL!r} is this machine, and part of edgeopt-host: no agent was installed for it"
+        )
     if device.ssh is None:
         raise UsageError(
             f"{name!r} was not installed over SSH: run uninstall.sh on it, or only take it out of "
             f"the inventory with `edgeopt-host device remove {name}`"
         )
-    commands = []
+    if device.scope is None:
+        raise UsageError(
+            f"the inventory does not say whether {name!r} is a service of the system or of its user: "
+            f"`edgeopt-host device add {name} --ssh …` once more notes it, or run uninstall.sh on it"
+        )
     steps = Steps(2 if dry_run else 3, write)
     with contextlib.ExitStack() as stack:
         with steps.step(f"connecting to {device.ssh}", asks=True):
             remote = Remote(stack.enter_context(Ssh(device.ssh)))
         arguments = ["--keep-state"] * keep_state + ["--dry-run"] * dry_run
         with steps.step("taking the agent away" if not dry_run else "looking at the device"):
-            for scope in _SCOPES:
-                # As the user, who sees whether it is there, then as who may take it away.
-                words = [f"--{scope}", "--present"]
-                if "yes" in remote.script(scripts.UNINSTALL, words).out:
-                    remote.choose(scope)
-                    done = remote.script(scripts.UNINSTALL, [f"--{scope}", *arguments])
-                    commands.append(done.out)
-                    remote.choose("user")
+            remote.choose(device.scope)
+            commands = remote.script(scripts.UNINSTALL, [f"--{device.scope}", *arguments]).out
     if not dry_run:
         with steps.step("taking it out of the inventory"):
             inventory.remove(name)
-    return "".join(commands)
+    return commands

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
+from edgeopt_host._text import plain
 from edgeopt_host.report import _units
 from edgeopt_host.run import Run
 
 NONE = "-"
-
-
-def plain(text: str) -> str:
-    """A text that came from elsewhere, without what would control the terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda m: f"\\x{ord(m[0]):02x}", text)
 
 
 def model(run: Run) -> str:

@@ -16,19 +16,19 @@ from rich.text import Text
 _UNBOUNDED = 10_000
 _NAME_WIDTH = 13
 _NARROWEST = 10
+# What a name or words should have, so that a person reads them with ease.
+_READABLE = 20
 
 Cell = str | Text
 
 
 def to_text(*parts: RenderableType) -> str:
     """Lays out for stdout: colours on a terminal only (and never with NO_COLOR)."""
-    stdout = Console()
-    bounded = stdout.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     text = io.StringIO()
     console = Console(
         file=text,
-        force_terminal=stdout.is_terminal,
-        width=stdout.width if bounded else _UNBOUNDED,
+        force_terminal=is_terminal(),
+        width=_width(),
         highlight=False,
         markup=False,
         emoji=False,
@@ -79,6 +79,42 @@ def table(
     for row in filled:
         out.add_row(*(row[i] for i in kept))
     return out
+
+
+def fitting(
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[Cell]],
+    importance: Sequence[str],
+    *,
+    boxed: bool,
+) -> list[int]:
+    """Which columns of a table have room side by side, by their index.
+
+    Args:
+        columns: as `table` takes them.
+        rows: as `table` takes them.
+        importance: their titles, what is to be seen before all else first.
+        boxed: as `table` takes it.
+    """
+    left = _width()
+    kept: list[int] = []
+    for title in importance:
+        index = next(i for i, (name, _) in enumerate(columns) if name == title)
+        widest = max((len(str(row[index])) for row in rows), default=0)
+        if not widest:
+            continue
+        left -= max(len(title), min(widest, _READABLE)) + (3 if boxed else 2)
+        # What matters most is shown in any case.
+        if left < 0 and kept:
+            break
+        kept.append(index)
+    return sorted(kept)
+
+
+def _width() -> int:
+    stdout = Console()
+    bounded = stdout.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return stdout.width if bounded else _UNBOUNDED
 
 
 def is_terminal() -> bool:

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from edgeopt_host._text import plain
 from edgeopt_host.report import _cells, _units
 from edgeopt_host.report._console import Cell, grid, is_terminal, table
 from edgeopt_host.run import Operator, Run
@@ -22,13 +23,11 @@ def facts(run: Run, *, stored: bool) -> RenderableType:
     """The figures, what executed the model, the device's state, and what to be careful about."""
     rows: list[tuple[str, Cell]] = []
     if run.error:
-        message = _cells.plain(f"{run.error.reason}: {run.error.message}")
+        message = plain(f"{run.error.reason}: {run.error.message}")
         rows.append(("Failed", Text.assemble((message, "red"))))
     if run.latency_ms.p50 is not None:
         rows += _figures(run)
-    rows.append(
-        ("Size", f"{_cells.model_size(run)} ({_cells.plain(run.model.format or 'no model')})")
-    )
+    rows.append(("Size", f"{_cells.model_size(run)} ({plain(run.model.format or 'no model')})"))
     if not run.error:
         rows.append(("Energy", _energy(run)))
         rows.append(("State", _state(run)))
@@ -40,13 +39,13 @@ def facts(run: Run, *, stored: bool) -> RenderableType:
         rows.append(("Input", shape))
     if run.labels:
         pairs = (f"{key}={value}" for key, value in run.labels.items())
-        rows.append(("Labels", _cells.plain(", ".join(pairs))))
+        rows.append(("Labels", plain(", ".join(pairs))))
     if stored:
-        digest = _cells.plain(run.model.sha256[:_DIGEST])
-        rows.append(("Measured", f"{_cells.plain(run.time)}, model sha256 {digest}…"))
-        rows.append(("Command", _cells.plain(run.command)))
+        digest = plain(run.model.sha256[:_DIGEST])
+        rows.append(("Measured", f"{plain(run.time)}, model sha256 {digest}…"))
+        rows.append(("Command", plain(run.command)))
     for warning in run.warnings:
-        code, message = _cells.plain(warning.code), _cells.plain(warning.message)
+        code, message = plain(warning.code), plain(warning.message)
         rows.append(("Warning", Text.assemble((code, "yellow"), f": {message}")))
     return grid(rows)
 
@@ -60,9 +59,9 @@ def operators(profile: Sequence[Operator]) -> RenderableType:
             _units.duration(operator.mean_us / 1000),
             _units.percent(operator.mean_us / total),
             str(operator.calls),
-            _cells.plain(operator.type),
-            _shortened(_cells.plain(operator.name)),
-            _cells.plain(operator.provider or ""),
+            plain(operator.type),
+            _shortened(plain(operator.name)),
+            plain(operator.provider or ""),
         ]
         for operator in slowest[:_OPERATORS]
     ]
@@ -115,9 +114,9 @@ def _energy(run: Run) -> str:
     if energy.status == "measured" and energy.per_inference_mj is not None:
         ends = energy.ci95
         interval = f" [{', '.join(map(_units.number, ends))}]" if ends else ""
-        source = f" ({_cells.plain(energy.source)})" if energy.source else ""
+        source = f" ({plain(energy.source)})" if energy.source else ""
         return f"{_units.number(energy.per_inference_mj)} mJ per inference{interval}{source}"
-    reason = _cells.plain(energy.reason or "")
+    reason = plain(energy.reason or "")
     if energy.status == "unavailable":
         return f"not measured: {reason or 'the device did not say why'}"
     return f"not requested{': ' if reason else ''}{reason}"
@@ -139,7 +138,7 @@ def _state(run: Run) -> Text:
         clock = f"{low:.0f}" if round(low) == round(high) else f"{low:.0f} to {high:.0f}"
         parts.append(f"clock {clock} MHz")
     if run.state.governor:
-        parts.append(f"governor {_cells.plain(run.state.governor)}")
+        parts.append(f"governor {plain(run.state.governor)}")
     return Text.assemble(("THROTTLED, " if throttled else "", "red"), ", ".join(parts))
 
 
@@ -147,10 +146,10 @@ def _executed(run: Run) -> Text:
     used = run.runtime
     text = Text(_cells.executed(run))
     if used.quantized_engine:
-        text.append(f", quantized engine {_cells.plain(used.quantized_engine)}")
+        text.append(f", quantized engine {plain(used.quantized_engine)}")
     wanted = used.requested_provider
     if wanted and used.actual_provider and wanted != used.actual_provider:
-        text.append(f"; {_cells.plain(wanted)} was asked for", style="yellow")
+        text.append(f"; {plain(wanted)} was asked for", style="yellow")
     return text
 
 
@@ -163,7 +162,7 @@ def _device(run: Run) -> str:
         _units.size(device.memory_bytes) if device.memory_bytes else None,
         device.os,
     ]
-    return _cells.plain(", ".join(part for part in parts if part))
+    return plain(", ".join(part for part in parts if part))
 
 
 def _shape(run: Run) -> str:
@@ -178,4 +177,4 @@ def _shape(run: Run) -> str:
         inputs.append(f"{shape.streams} streams")
     if shape.rate_hz is not None:
         inputs.append(f"{_units.number(shape.rate_hz)} Hz")
-    return _cells.plain("; ".join(inputs))
+    return plain("; ".join(inputs))

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from edgeopt_host.report._cells import plain
+from edgeopt_host._text import plain
 from edgeopt_host.run import Run
 
 # Column → where it stands in the document. The order is documented: new ones go to the end.

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from edgeopt.agent.v1 import agent_pb2, device_pb2
 from edgeopt_host import _enums
+from edgeopt_host._text import plain
 from edgeopt_host.inventory import Device
 from edgeopt_host.report import _units, status
-from edgeopt_host.report._cells import plain
 from edgeopt_host.report._console import Cell, grid, is_terminal, section, table, to_text
 
 SCHEMA = "edgeopt.device/1"

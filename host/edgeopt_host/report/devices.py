@@ -7,12 +7,23 @@ from typing import Any
 
 from rich.text import Text
 
+from edgeopt_host._text import plain
 from edgeopt_host.report import status
-from edgeopt_host.report._cells import plain
-from edgeopt_host.report._console import Cell, is_terminal, table, to_text
+from edgeopt_host.report._console import Cell, fitting, is_terminal, table, to_text
 from edgeopt_host.report.device import Answer, entry
 
 SCHEMA = "edgeopt.devices/1"
+_IMPORTANCE = (
+    "Device",
+    "Doing",
+    "Trouble",
+    "Address",
+    "Runtimes",
+    "Board",
+    "Tags",
+    "Enrolled",
+    "Agent",
+)
 
 
 def document(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -21,11 +32,15 @@ def document(answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def render(answers: Sequence[Answer]) -> str:
-    """One line per device; what there is to see to stands in the last column."""
+    """One line per device; a narrow terminal gets the columns that matter most."""
     columns = [(title, "left") for title in ("Device", "Address", "Tags", "Enrolled")]
     columns += [("Agent", "left"), ("Board", "left"), ("Runtimes", "wrap")]
     columns += [("Doing", "wrap"), ("Trouble", "wrap")]
-    return to_text(table(columns, [_row(answer) for answer in answers], boxed=is_terminal()))
+    rows = [_row(answer) for answer in answers]
+    boxed = is_terminal()
+    kept = fitting(columns, rows, _IMPORTANCE, boxed=boxed)
+    columns = [columns[i] for i in kept]
+    return to_text(table(columns, [[row[i] for i in kept] for row in rows], boxed=boxed))
 
 
 def _row(answer: Answer) -> list[Cell]:

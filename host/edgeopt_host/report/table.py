@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
+from edgeopt_host._text import plain
 from edgeopt_host.report import _cells
 from edgeopt_host.report._console import Cell, is_terminal, section, table, to_text
 from edgeopt_host.report._details import facts, operators
@@ -24,7 +25,7 @@ _COMPARISON: tuple[_Column, ...] = (
     ("Notes", "wrap", _cells.notes),
 )
 _LIST: tuple[_Column, ...] = (
-    ("Run", "whole", lambda run: _cells.plain(run.id or "not stored")),
+    ("Run", "whole", lambda run: plain(run.id or "not stored")),
     ("UTC", "whole", _cells.time),
     ("Model", "left", _cells.model),
     ("Device", "left", _cells.device),
@@ -61,7 +62,7 @@ def _details(run: Run, *, stored: bool = False) -> RenderableType:
     body = [facts(run, stored=stored)]
     if run.profile:
         body.append(operators(run.profile))
-    return section(title, f"run {_cells.plain(run.id)}" if run.id else "", *body)
+    return section(title, f"run {plain(run.id)}" if run.id else "", *body)
 
 
 def _varying(runs: Sequence[Run]) -> Sequence[_Column]:

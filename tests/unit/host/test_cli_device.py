@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from command_line import CommandLine, command_line
-from edgeopt.agent.v1 import agent_pb2, device_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, device_pb2
 from edgeopt_host.errors import DeviceError, Unreachable
 from edgeopt_host.inventory import Device, Inventory
 
@@ -103,6 +103,14 @@ class _Agent:
     def __init__(self) -> None:
         self.refreshed = False
         self.state: agent_pb2.GetStatusResponse | None = agent_pb2.GetStatusResponse()
+        self.known: list[benchmark_pb2.Benchmark] = []
+
+    def benchmarks(self) -> list[benchmark_pb2.Benchmark]:
+        return self.known
+
+    def acknowledge(self, name: str) -> bool:
+        self.known = [b for b in self.known if b.name != name]
+        return True
 
     def device(self, *, refresh: bool = False) -> device_pb2.Device:
         self.refreshed = refresh
@@ -214,6 +222,22 @@ def test_the_list_asks_all(call: CommandLine) -> None:
     assert pi5.endswith("no agent answers at localhost:7 within 3 s")
 
 
+def test_a_narrow_list_shows_what_matters_most_and_cuts_nothing(
+    call: CommandLine, bench: _Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Inventory.load().add("pi5", "192.168.1.40:7", ["lab"], identity="a" * 16)
+    bench.agent.state = _status()
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("device", "list").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["Device", "Address", "Runtimes", "Doing", "Trouble"]
+    text = " ".join(" ".join(lines).split())
+    for words in ("192.168.1.40:7", "busy (alice@laptop),", "its agent is older", "runs resume"):
+        assert words in text
+    monkeypatch.setenv("COLUMNS", "300")
+    assert "Raspberry Pi 5 Model B (emulated)" in call("device", "list").out
+
+
 def test_the_list_as_json(call: CommandLine, bench: _Bench) -> None:
     call("device", "add", "pi5", "localhost:7", "--no-check")
     bench.busy = True
@@ -283,6 +307,47 @@ def test_the_queue(call: CommandLine, bench: _Bench) -> None:
     assert call("device", "queue", "local").out == "local is idle\nnobody has reserved local\n"
     bench.busy = True
     assert call("device", "queue", "local").code == 4
+
+
+def test_results_that_nobody_fetches_are_named_and_can_be_discarded(
+    call: CommandLine, bench: _Bench
+) -> None:
+    state = benchmark_pb2.Benchmark.State
+    bench.agent.state = _status()
+    for number, (ended, holder) in enumerate(
+        [
+            ("SUCCEEDED", "alice@gone"),
+            ("QUEUED", "alice@gone"),
+            ("FAILED", "alice@gone"),
+            ("SUCCEEDED", "bob"),
+        ]
+    ):
+        benchmark = benchmark_pb2.Benchmark(
+            name=f"benchmarks/{number}", state=state.Value(f"STATE_{ended}"), holder=holder
+        )
+        if ended != "QUEUED":
+            benchmark.end_time.FromSeconds(bench.agent.state.time.seconds - 600)
+        bench.agent.known.append(benchmark)
+    *_, alice, bob = call("device", "queue", "local").out.splitlines()
+    assert alice == "2 results wait to be fetched by alice@gone, the oldest for 10 min"
+    assert bob.startswith("1 result waits to be fetched by bob")
+    document = json.loads(call("device", "queue", "local", "--format", "json").out)
+    assert [entry["benchmark"] for entry in document["unfetched"]] == [
+        "benchmarks/0", "benchmarks/2", "benchmarks/3",
+    ]  # fmt: skip
+    assert document["unfetched"][1]["state"] == "failed"
+    discard = ("device", "queue", "local", "--discard")
+    refused = call(*discard, "carol")
+    assert (refused.code, "those there are of alice@gone, bob" in refused.err) == (2, True)
+    asked = call(*discard, "alice@gone")
+    assert (asked.code, "--yes is needed" in asked.err, len(bench.agent.known)) == (2, True, 4)
+    done = call(*discard, "alice@gone", "--yes")
+    assert done.err == "local has forgotten 2 results of alice@gone\n"
+    assert [b.name for b in bench.agent.known] == ["benchmarks/1", "benchmarks/3"]
+    assert call(*discard, "all", "--yes").code == 0
+    # What waits to be run is nobody's result.
+    assert [b.name for b in bench.agent.known] == ["benchmarks/1"]
+    assert "no results wait on local" in call(*discard, "all", "--yes").err
 
 
 @pytest.mark.parametrize("term", ["30", "30 m", "-1m", "0s", "25h", "1.5h", "m", "9999999999s"])

@@ -11,17 +11,27 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 import tiny
 from conftest import AgentProcess
-from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2
-from edgeopt_host.client import Agent, connect
+from edgeopt.agent.v1 import (
+    agent_pb2,
+    agent_pb2_grpc,
+    benchmark_pb2,
+    blob_pb2,
+    blob_pb2_grpc,
+)
+from edgeopt_host.client import Agent, _blobs, connect
 from edgeopt_host.client.local import LocalAgent, _environment
-from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError
+from edgeopt_host.errors import Cancelled, DeviceError, EdgeoptError, OutcomeUnknown, Unreachable
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import Digest
 from proxy import Proxy
@@ -173,6 +183,94 @@ def test_a_cancelled_run_is_forgotten_by_the_device(
     with connect(Device("pi4", agent.address)) as other:
         left = other._agent.ListBenchmarks(agent_pb2.ListBenchmarksRequest()).benchmarks
     assert list(left) == []
+
+
+class _Unsteady(agent_pb2_grpc.AgentServiceServicer, blob_pb2_grpc.BlobServiceServicer):
+    """An agent that goes away in the middle, and may come back without its journal."""
+
+    content = bytes(range(256)) * 4096
+
+    def __init__(self) -> None:
+        self.away = 1
+        self.created: list[str] = []
+        self.offsets: list[int] = []
+
+    def CreateBenchmark(  # noqa: N802
+        self, request: agent_pb2.CreateBenchmarkRequest, context: grpc.ServicerContext
+    ) -> agent_pb2.CreateBenchmarkResponse:
+        self.created.append(request.request_id)
+        if len(self.created) <= self.away:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "dead before it answered")
+        info = any_pb2.Any()
+        info.Pack(error_details_pb2.ErrorInfo(reason="STORAGE_FULL", domain="edgeopt"))
+        status = status_pb2.Status(
+            code=code_pb2.FAILED_PRECONDITION, message="the disk is full", details=[info]
+        )
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError
+
+    def ReadBlob(  # noqa: N802
+        self, request: blob_pb2.ReadBlobRequest, context: grpc.ServicerContext
+    ) -> Iterator[blob_pb2.ReadBlobResponse]:
+        self.offsets.append(request.read_offset)
+        rest = self.content[request.read_offset :]
+        if len(self.offsets) <= self.away:
+            yield blob_pb2.ReadBlobResponse(data=rest[: 2**18])
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        yield blob_pb2.ReadBlobResponse(data=rest)
+
+
+@pytest.fixture
+def unsteady() -> Iterator[tuple[_Unsteady, Agent]]:
+    service = _Unsteady()
+    with futures.ThreadPoolExecutor(4) as pool, tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        server = grpc.server(pool)
+        agent_pb2_grpc.add_AgentServiceServicer_to_server(service, server)
+        blob_pb2_grpc.add_BlobServiceServicer_to_server(service, server)
+        address = f"unix:{folder}/agent.sock"
+        server.add_insecure_port(address)
+        server.start()
+        try:
+            with connect(Device("pi4", address)) as client:
+                yield service, client
+        finally:
+            server.stop(None).wait()
+
+
+@pytest.mark.parametrize("away", [0, 1])
+def test_a_refusal_for_want_of_a_journal_is_certain_only_at_the_first_attempt(
+    unsteady: tuple[_Unsteady, Agent], away: int
+) -> None:
+    service, client = unsteady
+    service.away = away
+    with pytest.raises(DeviceError) as refused:
+        client.create(benchmark_pb2.Benchmark(), "once")
+    assert refused.value.reason == "STORAGE_FULL"
+    assert isinstance(refused.value, OutcomeUnknown) == bool(away)
+    # Nobody else asks again behind its back.
+    assert service.created == ["once"] * (away + 1)
+
+
+def test_a_download_goes_on_where_it_broke_off(
+    unsteady: tuple[_Unsteady, Agent], tmp_path: Path
+) -> None:
+    service, client = unsteady
+    service.away = 2
+    client.download(blob_pb2.Digest(), tmp_path / "outputs")
+    assert (tmp_path / "outputs").read_bytes() == service.content
+    assert service.offsets == [0, 2**18, 2**19]
+
+
+def test_a_download_that_never_comes_back_leaves_no_file(
+    unsteady: tuple[_Unsteady, Agent], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, client = unsteady
+    service.away = 10**9
+    service.content = service.content[: 2**17]
+    monkeypatch.setattr(_blobs, "PATIENCE_S", -1.0)
+    with pytest.raises(Unreachable):
+        client.download(blob_pb2.Digest(), tmp_path / "outputs")
+    assert list(tmp_path.iterdir()) == []
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.inventory import Inventory
 from edgeopt_host.provision import offline, scripts, wheel
 from edgeopt_host.provision.install import _spelled
 from edgeopt_host.provision.ssh import Ssh
@@ -156,6 +157,8 @@ def test_each_step_is_a_line_that_tells_how_it_ended() -> None:
         (("b1", "--ssh", "localhost", "--runtime", "host"), "no runtime is called 'host'"),
         (("B 1", "--ssh", "localhost"), "is no device name"),
         (("local", "--ssh", "localhost"), "cannot be changed"),
+        (("b1", "--ssh", "localhost", "--user", "--system"), "exclude each other"),
+        (("b1", "--ssh", "pi@pi4:22"), "use pi@pi4, and --port 22"),
     ],
 )
 def test_what_cannot_be_meant_is_used_wrongly(
@@ -176,3 +179,66 @@ def test_scripts_are_posix_sh(name: str, tmp_path: Path) -> None:
         ["/bin/sh", path, "--help"], capture_output=True, text=True, check=False
     )
     assert "--dry-run" in helped.stdout + helped.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "said"),
+    [
+        ("no-such-ssh -v", 4, "'no-such-ssh', which EDGEOPT_SSH names, is not here"),
+        ("ssh -F 'x", 2, "no closing quotation"),
+    ],
+)
+def test_an_ssh_command_that_cannot_be_run_is_told(
+    setting: str,
+    code: int,
+    said: str,
+    edgeopt_host: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEOPT_SSH", setting)
+    ended = edgeopt_host("device", "add", "b1", "--ssh", "board")
+    assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("local", "part of edgeopt-host"),
+        ("by-hand", "was not installed over SSH"),
+        ("old", "does not say whether"),
+    ],
+)
+def test_what_was_not_installed_from_here_is_not_uninstalled(
+    name: str, said: str, edgeopt_host: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    Inventory.load().add("by-hand", "127.0.0.1:1")
+    Inventory.load().add("old", "127.0.0.1:1", ssh="board")
+    ended = edgeopt_host("device", "uninstall", name)
+    assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
+def test_by_hand_goes_what_the_script_lies_in_and_no_state_but_its_own(tmp_path: Path) -> None:
+    base, state = tmp_path / ".local/share/edgeopt-agent", tmp_path / ".local/state/edgeopt-agent"
+    for folder in (base, state):
+        folder.mkdir(parents=True)
+    script = base / scripts.UNINSTALL
+    elsewhere = tmp_path / scripts.UNINSTALL
+    for path in (script, elsewhere):
+        path.write_text(scripts.read(scripts.UNINSTALL))
+
+    def run(path: Path) -> subprocess.CompletedProcess[str]:
+        env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        return subprocess.run(["/bin/sh", path], env=env, capture_output=True, text=True)  # noqa: PLW1510
+
+    asked = run(elsewhere)
+    assert (asked.returncode, "--system or --user" in asked.stderr) == (2, True), asked.stderr
+    assert base.exists()
+    # Nothing says that this state was ever used by this installation.
+    ended = run(script)
+    assert (ended.returncode, base.exists(), state.exists()) == (0, False, True), ended.stderr
+
+    base.mkdir()
+    script.write_text(scripts.read(scripts.UNINSTALL))
+    (base / "installed").write_text(f"scope=user\nstate={state}\n")
+    ended = run(script)
+    assert (ended.returncode, base.exists(), state.exists()) == (0, False, False), ended.stderr

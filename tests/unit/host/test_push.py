@@ -12,7 +12,14 @@ import pytest
 import tiny
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
 from edgeopt_host import device_push as module
-from edgeopt_host.errors import Cancelled, DeviceError, StoreError, Unreachable, UsageError
+from edgeopt_host.errors import (
+    Cancelled,
+    DeviceError,
+    OutcomeUnknown,
+    StoreError,
+    Unreachable,
+    UsageError,
+)
 from edgeopt_host.inventory import Device
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer
@@ -179,6 +186,8 @@ def test_a_run_is_stored_before_the_device_may_forget_it(
     [
         ("create", Unreachable("silent"), "UNREACHABLE", 1),
         ("create", DeviceError("full", "QUEUE_FULL"), "QUEUE_FULL", 0),
+        ("create", DeviceError("full", "STORAGE_FULL"), "STORAGE_FULL", 0),
+        ("create", OutcomeUnknown("full", "STORAGE_FULL"), "STORAGE_FULL", 1),
         ("watch", Unreachable("silent"), "UNREACHABLE", 1),
         ("watch", DeviceError("the agent failed", "INTERNAL"), "INTERNAL", 1),
     ],
@@ -196,7 +205,7 @@ def test_what_a_device_may_still_have_stays_pending(
     run = pushed(models[:1])[0]
     assert run.error is not None
     assert (run.id, run.error.reason) == (None, shown)
-    assert ("`edgeopt-host runs resume` fetches it" in run.error.message) == bool(left)
+    assert ("`edgeopt-host runs resume`" in run.error.message) == bool(left)
     assert (len(owed()), stored()) == (left, [])
 
 

@@ -6,7 +6,8 @@ import click
 
 from edgeopt_host.cli.device.add import add
 from edgeopt_host.cli.device.enroll import enroll
-from edgeopt_host.cli.device.lease import queue, release, reserve
+from edgeopt_host.cli.device.lease import release, reserve
+from edgeopt_host.cli.device.queue import queue
 from edgeopt_host.cli.device.remove import remove
 from edgeopt_host.cli.device.rotate import rotate
 from edgeopt_host.cli.device.show import info, list_

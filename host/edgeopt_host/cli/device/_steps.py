@@ -6,8 +6,10 @@ import contextlib
 
 import click
 
+from edgeopt_host._text import plain_lines
+
 
 def write(piece: str) -> None:
     """Writes a piece of a line; what is done does not depend on anybody reading it."""
     with contextlib.suppress(OSError):
-        click.echo(piece, err=True, nl=False)
+        click.echo(plain_lines(piece), err=True, nl=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from edgeopt_host._text import plain, plain_lines
 from edgeopt_host.cli import _output
 from edgeopt_host.cli.device import _ask, _steps
 from edgeopt_host.errors import Unreachable
@@ -29,11 +30,10 @@ _PORTS = click.IntRange(1, 65535)
     metavar="NAME",
     help="SSH: install tflite, tflite-runtime, onnx, torch or tensorflow. Default: tflite and onnx.",
 )
-@click.option("--system", "scope", flag_value="system", help="SSH: a service of the system.")
+@click.option("--system", is_flag=True, help="SSH: a service of the system.")
 @click.option(
     "--user",
-    "scope",
-    flag_value="user",
+    is_flag=True,
     help="SSH: a service of the SSH user. Default where that user has no sudo without a password.",
 )
 @click.option("--no-service", is_flag=True, help="SSH: install no service, start nothing.")
@@ -77,6 +77,8 @@ def add(
     if target is not None:
         if address is not None or no_check:
             raise click.UsageError("--ssh goes without ADDRESS and without --no-check")
+        if "system" in given and "user" in given:
+            raise click.UsageError("--system and --user exclude each other")
         _add_over_ssh(name, target, tags, given, dry_run=dry_run)
     elif address is None:
         raise click.UsageError("give the ADDRESS of its agent, or --ssh USER@HOST")
@@ -116,9 +118,10 @@ def _add_over_ssh(
 
     options = {"address" if key == "reached_at" else key: value for key, value in given.items()}
     options["service"] = not options.pop("no_service", False)
+    options["scope"] = next((s for s in ("system", "user") if options.pop(s, False)), None)
     request = provision.Request(name=name, target=target, tags=tags, **options)
     if dry_run:
-        _output.show(provision.dry_run(request, _steps.write))
+        _output.show(plain_lines(provision.dry_run(request, _steps.write)))
         return
     done = provision.install(request, _steps.write)
     _output.note(f"added {done.device.name} at {done.device.address}")
@@ -126,4 +129,4 @@ def _add_over_ssh(
         _output.show(render_facts(done.device, done.facts))
     if done.command is not None:
         _output.note(f"on {target}, this starts its agent:")
-        _output.show(f"{done.command}\n")
+        _output.show(f"{plain(done.command)}\n")

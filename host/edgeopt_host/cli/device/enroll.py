@@ -51,7 +51,9 @@ def enroll(name: str, line: str, tags: tuple[str, ...], address: str | None) -> 
             facts = _ask.facts(device)
             break
         except (Unreachable, Untrusted) as error:
-            if time.monotonic() >= deadline:
+            # The one mistrust that passes: it still shows what it was enrolled by.
+            waits = isinstance(error, Unreachable) or error.reason == "NOT_ENROLLED"
+            if not waits or time.monotonic() >= deadline:
                 raise DeviceError(
                     f"{name} is enrolled and in the inventory, but does not answer yet: {error.message}",
                     error.reason,

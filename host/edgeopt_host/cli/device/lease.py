@@ -1,4 +1,4 @@
-"""`edgeopt-host device reserve`, `release` and `queue`: who may use a device, and who does."""
+"""`edgeopt-host device reserve` and `release`: who may use a device."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from edgeopt_host.cli import _output
 from edgeopt_host.cli.device import _ask
-from edgeopt_host.errors import DeviceError, EdgeoptError, UsageError
+from edgeopt_host.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     from edgeopt.agent.v1 import agent_pb2
@@ -57,7 +57,7 @@ def reserve(name: str, term_s: int, purpose: str, *, wait: bool) -> None:
     from edgeopt_host import _clock, reservations
 
     device = _device(name)
-    with _connected(device) as agent:
+    with _ask.agent(device) as agent:
         lease = _renewed(agent, device, term_s) or _acquired(
             agent, device, term_s, purpose, wait=wait
         )
@@ -76,7 +76,7 @@ def release(name: str, *, force: bool) -> None:
     from edgeopt_host import _clock, reservations
 
     device = _device(name)
-    with _connected(device) as agent:
+    with _ask.agent(device) as agent:
         own = reservations.find(device)
         lease = agent.status().lease
         if lease.fencing_number == 0:
@@ -92,21 +92,6 @@ def release(name: str, *, force: bool) -> None:
     _output.note(said)
 
 
-@click.command()
-@click.argument("name")
-@_output.format_option()
-def queue(name: str, format_: str) -> None:
-    """Show what a device runs, what waits there, and who has reserved it."""
-    from edgeopt_host.inventory import Inventory
-    from edgeopt_host.report import queue as report
-
-    device = Inventory.load().get(name)
-    with _connected(device) as agent:
-        status = agent.status()
-    render = report.render_json if format_ == "json" else report.render
-    _output.show(render(device, status))
-
-
 def _device(name: str) -> Device:
     from edgeopt_host.inventory import LOCAL, Inventory
 
@@ -115,16 +100,6 @@ def _device(name: str) -> Device:
             f"{LOCAL!r} is this machine, where commands take turns: it cannot be reserved"
         )
     return Inventory.load().get(name)
-
-
-def _connected(device: Device) -> Any:
-    from edgeopt_host.client import connect
-
-    def give_up(message: str) -> None:
-        # `local` may be held by a push for minutes.
-        raise EdgeoptError(message.partition(";")[0], "BUSY")
-
-    return connect(device, _ask.ANSWER_S, on_wait=give_up)
 
 
 def _renewed(agent: Agent, device: Device, term_s: int) -> agent_pb2.Lease | None:

@@ -11,8 +11,6 @@ from edgeopt_host.cli import _output
 if TYPE_CHECKING:
     from edgeopt_host.inventory import Device
 
-_ANSWER_S = 5.0
-
 
 @click.command()
 @click.argument("name")
@@ -36,27 +34,15 @@ def remove(name: str, *, keep_trust: bool) -> None:
 
 def _tell(device: Device) -> bool:
     """Asks the device to forget; whether it did."""
-    import grpc
-
-    from edgeopt.agent.v1 import identity_pb2, identity_pb2_grpc
-    from edgeopt_host.client import _trust
-    from edgeopt_host.client.connect import open_channel
+    from edgeopt_host.client import administer
     from edgeopt_host.errors import EdgeoptError
 
     try:
-        with open_channel(device, _ANSWER_S) as link:
-            if link.identity is None or not link.identity.is_admin:
-                why = "this host does not administer it"
-            else:
-                service = identity_pb2_grpc.IdentityServiceStub(link.channel)
-                service.Forget(identity_pb2.ForgetRequest(), timeout=_ANSWER_S)
-                return True
+        administer.forget(device)
     except EdgeoptError as error:
-        why = error.message
-    except grpc.RpcError as error:
-        why = _trust.said(error) or "it did not answer"
-    _output.note(
-        f"{device.name} still trusts this host's CA, for it could not be told ({why}); on the device, "
-        "`edgeopt-agent identity forget` ends that"
-    )
-    return False
+        _output.note(
+            f"{device.name} still trusts this host's CA, for it could not be told ({error.message}); "
+            "on the device, `edgeopt-agent identity forget` ends that"
+        )
+        return False
+    return True

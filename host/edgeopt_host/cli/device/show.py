@@ -71,15 +71,10 @@ def info(name: str, *, refresh: bool, format_: str) -> None:
 
 def _try(device: Device, stop: threading.Event, agents: list[Agent]) -> Answer:
     """What a device says. Connected agents join `agents`, to be cancelled."""
-    from edgeopt_host.client import connect
     from edgeopt_host.report.device import Answer
 
-    def give_up(message: str) -> None:
-        # `local` may be held by a push for minutes: a list doesn't wait for that.
-        raise EdgeoptError(message.partition(";")[0], "BUSY")
-
     try:
-        with connect(device, _LIST_S, on_wait=give_up, stop=stop) as agent:
+        with _ask.agent(device, _LIST_S, stop) as agent:
             agents.append(agent)
             return Answer(device, agent.device(), _status(agent))
     except EdgeoptError as error:

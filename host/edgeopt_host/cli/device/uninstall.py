@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from edgeopt_host._text import plain_lines
 from edgeopt_host.cli import _output
 from edgeopt_host.cli.device import _steps
 
@@ -22,6 +23,6 @@ def uninstall(name: str, *, keep_state: bool, dry_run: bool) -> None:
 
     commands = provision.uninstall(name, _steps.write, keep_state=keep_state, dry_run=dry_run)
     if dry_run:
-        _output.show(commands)
+        _output.show(plain_lines(commands))
     else:
         _output.note(f"uninstalled {name}; its stored runs stay")
