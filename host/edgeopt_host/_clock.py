@@ -19,9 +19,14 @@ def span(seconds: float) -> str:
 
 
 def until(seconds: float) -> str:
-    """The moment so long from now, in local time: "14:35", with its date on another day."""
+    """The moment so long from now, in local time: "14:35", with its date on another day.
+
+    With seconds, "14:35:10", where it comes within two minutes.
+    """
     now = datetime.now().astimezone()
     then = now + timedelta(seconds=max(0.0, seconds))
+    if seconds < 2 * _MINUTE_S:
+        return then.strftime("%H:%M:%S")
     return then.strftime("%H:%M" if then.date() == now.date() else "%Y-%m-%d %H:%M")
 
 

@@ -84,6 +84,8 @@ class DevicePush:
                 fencing_number = stack.enter_context(
                     reservations.used(agent, self.device, self._observer.notice)
                 )
+                if not (fencing_number or self._request.wait):
+                    reservations.refuse_if_held(agent, self.device)
             for model in self._models:
                 if self._stop.is_set():
                     break
@@ -221,6 +223,10 @@ class DevicePush:
     def _owed(self, error: DeviceError, what_to_do: str) -> DeviceError:
         """The error of a run that stays pending."""
         self._note(error)
+        if error.message.endswith("?"):
+            return type(error)(
+                f"{error.message} {what_to_do[0].upper()}{what_to_do[1:]}", error.reason
+            )
         return type(error)(f"{error.message}; {what_to_do}", error.reason)
 
     def _note(self, error: EdgeoptError) -> None:

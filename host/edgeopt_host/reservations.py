@@ -103,6 +103,25 @@ def used(agent: Agent, device: Device, notice: Callable[[str], None]) -> Iterato
         thread.join()
 
 
+def refuse_if_held(agent: Agent, device: Device) -> None:
+    """Before anything is sent: says who holds a device.
+
+    Raises:
+        DeviceError: DEVICE_RESERVED.
+    """
+    lease = agent_pb2.Lease()
+    # An older agent says so when it is asked for the run.
+    with contextlib.suppress(DeviceError):
+        lease = agent.status().lease
+    if lease.fencing_number:
+        told = {
+            "holder": lease.holder,
+            "purpose": lease.purpose,
+            "remaining_ns": str(lease.remaining_ns),
+        }
+        raise explained(agent, device, DeviceError("reserved", "DEVICE_RESERVED", told))
+
+
 def explained(agent: Agent, device: Device, error: DeviceError) -> DeviceError:
     """The agent's refusal because of a lease, in this host's time; other errors as they are."""
     if error.reason == "DEVICE_RESERVED":

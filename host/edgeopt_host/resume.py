@@ -30,10 +30,12 @@ class Resumed:
     Args:
         runs: fetched and stored, failed ones too.
         complete: whether everything was fetched that could be.
+        under_way: how many still wait or run on their devices.
     """
 
     runs: list[Run] = field(default_factory=list)
     complete: bool = True
+    under_way: int = 0
 
 
 def resume(
@@ -78,7 +80,9 @@ def resume(
             return Resumed()
         results = run_all(workers, lambda: "no longer waiting; the devices go on")
     return Resumed(
-        [run for one in results for run in one.runs], all(one.complete for one in results)
+        [run for one in results for run in one.runs],
+        all(one.complete for one in results),
+        sum(one.under_way for one in results),
     )
 
 
@@ -184,6 +188,7 @@ class _Fetch:
             elif benchmark.state in ENDED or pending.cancelled or self._wait:
                 self._try(pending, partial(self._one, agent, pending, benchmark))
             else:
+                self.fetched.under_way += 1
                 state = _enums.name(_State, benchmark.state, "STATE_")
                 self._say(pending, f"{state} on the device; --wait waits for it")
         self._acknowledge_stored(agent, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
 import queue
 import socket
 import ssl
@@ -268,6 +269,28 @@ def test_rotation_gives_a_new_key_and_id(
     assert after.device_id != before.device_id
     assert after.key != before.key
     assert _refusal(device)[0] == "WRONG_DEVICE"  # by the old id
+
+
+def test_a_colleague_gets_to_a_rotated_device_by_importing_again_and_cannot_rotate_it(
+    device: Device, edgeopt_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEOPT_PASSPHRASE", "correct horse battery")
+    mine, theirs = os.environ["EDGEOPT_HOME"], str(tmp_path / "theirs")
+    first, second = tmp_path / "bob1.json", tmp_path / "bob2.json"
+    assert edgeopt_host("identity", "export", first, "--name", "bob@ci").returncode == 0
+    monkeypatch.setenv("EDGEOPT_HOME", theirs)
+    assert edgeopt_host("identity", "import", first).returncode == 0
+    refused = edgeopt_host("device", "rotate", "pi")
+    assert (refused.returncode, "does not administer it" in refused.stderr) == (4, True)
+    assert Inventory.load().get("pi").next_identity is None
+    monkeypatch.setenv("EDGEOPT_HOME", mine)
+    assert edgeopt_host("device", "rotate", "pi").returncode == 0
+    assert edgeopt_host("identity", "export", second, "--name", "bob@ci").returncode == 0
+    monkeypatch.setenv("EDGEOPT_HOME", theirs)
+    again = edgeopt_host("identity", "import", second, "--replace")
+    assert "pi has new keys since" in again.stderr
+    assert Inventory.load().get("pi").identity != device.identity
+    assert edgeopt_host("device", "queue", "pi").returncode == 0
 
 
 def test_rotations_at_once_take_turns(device: Device, edgeopt_host: Host, home: Path) -> None:

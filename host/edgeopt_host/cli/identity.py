@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -80,12 +81,13 @@ def list_(format_: str) -> None:
         ]
         _output.show(json.dumps({"schema": _LIST_SCHEMA, "issued": entries}, indent=2) + "\n")
         return
-    width = max((len(issued.name) for issued in here.issued), default=0)
+    width = max((len(issued.name) for issued in here.issued), default=4)
+    _output.show(f"{'Name':<{width}}  {'Role':<11}  {'State':<7}  {'Until':<10}  Certificate\n")
     for issued in here.issued:
         state = "revoked" if issued.revoked else "ended" if issued.not_after <= now else "good"
         role = "administers" if issued.admin else "uses"
         _output.show(
-            f"{issued.name:<{width}}  {role:<11}  {state:<7}  until {issued.not_after[:10]}  "
+            f"{issued.name:<{width}}  {role:<11}  {state:<7}  {issued.not_after[:10]}  "
             f"{issued.fingerprint[:16]}\n"
         )
 
@@ -112,7 +114,7 @@ def export(
     from edgeopt_host.identity.transfer import MIN_PASSPHRASE, Exported, seal
     from edgeopt_host.inventory import Inventory
 
-    holder = check_holder(name or file.stem)
+    holder = check_holder(file.stem if name is None else name)
     if file.exists():
         raise UsageError(f"{file} is there already: give another name")
     here = _here()
@@ -135,6 +137,7 @@ def export(
 @_PASSPHRASE_FILE
 def import_(file: Path, passphrase_file: Path | None, *, replace: bool) -> None:
     """Take on the identity in FILE, and the devices that this host does not have yet."""
+    from edgeopt_host.identity import HostIdentity
     from edgeopt_host.identity.host import identity_path, install
     from edgeopt_host.identity.transfer import unseal
     from edgeopt_host.inventory import Inventory
@@ -151,10 +154,13 @@ def import_(file: Path, passphrase_file: Path | None, *, replace: bool) -> None:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     imported = unseal(content, _passphrase(passphrase_file, new=False), str(file))
     inventory = Inventory.load()
+    before = HostIdentity.load()
+    # Somebody on the same bench: ids that are new there were rotated, not other devices'.
+    same_bench = before is not None and before.ca_certificate == imported.identity.ca_certificate
     backup = install(imported.identity, replace=replace)
     if backup is not None:
         _output.note(f"the identity that was here is kept in {backup}")
-    added = _add_missing(inventory, imported.devices)
+    added = _add_missing(inventory, imported.devices, same_bench=same_bench)
     _output.note(
         f"this host is now {imported.identity.name}; {_output.counted(added, 'device')} added"
     )
@@ -188,7 +194,17 @@ def _tell(device: Device, here: HostIdentity, name: str) -> None:
         )
     else:
         if told:
-            _output.note(f"{device.name} refuses {name} from now on")
+            _output.note(f"{device.name} refuses {name} from now on{_reservation(device, name)}")
+
+
+def _reservation(device: Device, name: str) -> str:
+    """What to do about a device that the revoked one still holds."""
+    from edgeopt_host.client import connect
+
+    with contextlib.suppress(EdgeoptError), connect(device) as agent:
+        if agent.status().lease.holder == name:
+            return f"; it is still reserved by {name}: `edgeopt-host device release {device.name} --force`"
+    return ""
 
 
 def _here() -> HostIdentity:
@@ -197,11 +213,15 @@ def _here() -> HostIdentity:
     return HostIdentity.open()
 
 
-def _add_missing(inventory: Any, devices: tuple[Device, ...]) -> list[Device]:
+def _add_missing(inventory: Any, devices: tuple[Device, ...], *, same_bench: bool) -> list[Device]:
     added = []
     for device in devices:
         there = {d.name: d for d in inventory.devices}
         if device.identity in {d.identity for d in there.values()}:
+            continue
+        if same_bench and device.name in there and there[device.name].identity is not None:
+            inventory.change(device.name, identity=device.identity, next_identity=None)
+            _output.note(f"{device.name} has new keys since; they are known now")
             continue
         if device.name in there:
             _output.note(f"{device.name} was not added: another device has this name here")

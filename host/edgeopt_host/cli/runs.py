@@ -138,7 +138,7 @@ def resume(devices: tuple[str, ...], *, wait: bool, drop: bool, yes: bool, forma
             raise
     if resumed.runs or format_ == "json":
         _output.show(report.render(resumed.runs, format_))
-    elif resumed.complete:
+    elif resumed.complete and not resumed.under_way:
         _output.note("nothing to fetch")
     return 0 if resumed.complete else 4
 

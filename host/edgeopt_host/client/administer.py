@@ -41,6 +41,12 @@ def rotate(name: str) -> str:
                     f"{name} is reached over a socket, where no keys are used; rotate them over its "
                     "network address"
                 )
+            if not link.identity.is_admin:
+                raise EdgeoptError(
+                    f"this host may use {name}, but does not administer it, so it cannot sign its keys; "
+                    "ask whoever enrolled it",
+                    "NOT_ADMIN",
+                )
             # From here on either of the two ids may be the device's.
             inventory.change(name, next_identity=new_id)
             try:
@@ -64,7 +70,7 @@ def forget(device: Device) -> None:
     """
     with open_channel(device, _ANSWER_S) as link:
         if link.identity is None or not link.identity.is_admin:
-            raise EdgeoptError("this host does not administer it", "NOT_ADMIN")
+            raise EdgeoptError("this host may use it, but does not administer it", "NOT_ADMIN")
         service = identity_pb2_grpc.IdentityServiceStub(link.channel)
         with _told():
             service.Forget(identity_pb2.ForgetRequest(), timeout=_ANSWER_S)

@@ -73,7 +73,7 @@ def check_holder(name: str) -> str:
     """
     if not 1 <= len(name) <= MAX_NAME or any(not "!" <= letter <= "~" for letter in name):
         raise UsageError(
-            f"{name!r} is no name for a certificate: use 1 to {MAX_NAME} ASCII characters without "
+            f"{name[:80]!r} is no name for a certificate: use 1 to {MAX_NAME} ASCII characters without "
             "spaces, like alice@laptop"
         )
     return name

@@ -40,6 +40,9 @@ def _tell(device: Device) -> bool:
     try:
         administer.forget(device)
     except EdgeoptError as error:
+        if error.reason == "NOT_ADMIN":
+            # It stays enrolled, and rightly: others use it.
+            return False
         _output.note(
             f"{device.name} still trusts this host's CA, for it could not be told ({error.message}); "
             "on the device, `edgeopt-agent identity forget` ends that"
