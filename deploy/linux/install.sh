@@ -274,8 +274,7 @@ service() {
   run chmod 700 "$state"
   [ "$scope" = user ] || run chown "$name:" "$state"
   # By this uninstall.sh knows what is its own.
-  put "$base/installed" "scope=$scope
-state=$state"
+  put "$base/installed" "state=$state"
   run cp "$here/uninstall.sh" "$base/uninstall.sh"
   [ -n "$with_service" ] || return 0
   if [ "$scope" = user ] && [ ! -e "/var/lib/systemd/linger/$(id -un)" ]; then
@@ -340,12 +339,9 @@ log() {
 }
 
 agent() {
-  if [ "$scope" = user ]; then
-    run "$venv/bin/edgeopt-agent" "$@" --state-dir "$state"
-    return
-  fi
-  cd /
-  run runuser -u "$name" -- "$venv/bin/edgeopt-agent" "$@" --state-dir "$state"
+  set -- "$venv/bin/edgeopt-agent" "$@" --state-dir "$state"
+  [ "$scope" = user ] || { cd / && set -- runuser -u "$name" -- "$@"; }
+  run "$@"
 }
 
 control() {

@@ -228,7 +228,12 @@ def _add_missing(inventory: Any, devices: tuple[Device, ...], *, same_bench: boo
             continue
         added.append(
             inventory.add(
-                device.name, device.address, device.tags, identity=device.identity, ssh=device.ssh
+                device.name,
+                device.address,
+                device.tags,
+                identity=device.identity,
+                ssh=device.ssh,
+                scope=device.scope,
             )
         )
     return added

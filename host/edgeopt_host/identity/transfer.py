@@ -93,7 +93,7 @@ def unseal(text: bytes, passphrase: str, what: str) -> Exported:
 
 def _device(entry: dict[str, Any]) -> Device:
     device = Device(**{**entry, "tags": tuple(entry["tags"])})
-    optional = (device.identity, device.ssh, device.next_identity)
+    optional = (device.identity, device.ssh, device.scope, device.next_identity)
     texts = [device.name, device.address, *device.tags, *(o for o in optional if o is not None)]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError(entry)

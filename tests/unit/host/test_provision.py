@@ -239,6 +239,6 @@ def test_by_hand_goes_what_the_script_lies_in_and_no_state_but_its_own(tmp_path:
 
     base.mkdir()
     script.write_text(scripts.read(scripts.UNINSTALL))
-    (base / "installed").write_text(f"scope=user\nstate={state}\n")
+    (base / "installed").write_text(f"state={state}\n")
     ended = run(script)
     assert (ended.returncode, base.exists(), state.exists()) == (0, False, False), ended.stderr
