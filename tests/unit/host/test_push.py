@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tiny
-from edgeopt.agent.v1 import benchmark_pb2, device_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, device_pb2
 from edgeopt_host import device_push as module
 from edgeopt_host.errors import (
     Cancelled,
@@ -48,6 +48,9 @@ class _Agent:
         self.acknowledged: list[str] = []
         self.forgotten: list[str] = []
         self.listens = True
+
+    def status(self) -> agent_pb2.GetStatusResponse:
+        return agent_pb2.GetStatusResponse()
 
     def device(self) -> device_pb2.Device:
         return device_pb2.Device(
