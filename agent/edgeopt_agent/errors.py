@@ -8,6 +8,7 @@
     ├── Unauthenticated      a wrong enrolment token
     ├── PermissionDenied     a client that may not do this
     ├── DeadlineExceeded     a client that stalls
+    ├── Stopping             the agent is about to end; ask again when it is back
     ├── StorageError         the state directory: full, read-only, from a newer agent
     └── WorkerError          a launch that gave no result
 
@@ -59,6 +60,10 @@ class DeadlineExceeded(AgentError):
 
 
 class StorageError(AgentError):
+    pass
+
+
+class Stopping(AgentError):
     pass
 
 

@@ -16,7 +16,14 @@ from pathlib import Path
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import scratch
 from edgeopt_agent.blobs import BlobStore
-from edgeopt_agent.errors import AgentError, NotFound, ResourceExhausted, StorageError, WorkerError
+from edgeopt_agent.errors import (
+    AgentError,
+    NotFound,
+    ResourceExhausted,
+    Stopping,
+    StorageError,
+    WorkerError,
+)
 from edgeopt_agent.execution import Execution, digests
 from edgeopt_agent.job import Job, again, in_state, outline, state_event
 from edgeopt_agent.journal import Journal, LeaseRecord, Response
@@ -71,7 +78,7 @@ class BenchmarkQueue:
         self._runner: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._begun = eager
-        self._stopping = False
+        self._stopping = self._stopped = False
         self._keeper = Keeper(journal, blobs)
         self.leases = Leases(journal, self._has_work_under)
         blobs.in_use = self._digests_in_use
@@ -105,6 +112,9 @@ class BenchmarkQueue:
                     self._keeper.change(
                         job, again(job.entry, "the agent was stopped", crashed=False)
                     )
+        self._stopped = True
+        for job in self._jobs.values():
+            job.tell()
 
     def close(self) -> None:
         """Closes the journal, when nobody watches any more."""
@@ -196,6 +206,8 @@ class BenchmarkQueue:
             if job.passing is not None and job.passing is not shown:
                 shown = job.passing
                 yield shown
+            if self._stopped:
+                raise Stopping("AGENT_STOPPING", "the agent stops; watch again when it is back")
             await news.wait()
 
     def cancel(self, name: str) -> benchmark_pb2.Benchmark:

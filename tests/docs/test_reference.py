@@ -27,7 +27,7 @@ ERRORS = {
     "InvalidArgument", "NotFound", "FailedPrecondition", "ResourceExhausted", "WorkerError",
     "AgentError", "ModelError", "EdgeoptError", "UsageError", "ModelFileError", "StoreError",
     "DeviceError", "Unreachable", "Untrusted", "Cancelled", "Failure", "ErrorInfo", "fail", "_stopped",
-    "Unauthenticated", "PermissionDenied", "DeadlineExceeded", "StorageError",
+    "Unauthenticated", "PermissionDenied", "DeadlineExceeded", "StorageError", "Stopping",
 }  # fmt: skip
 WARNINGS = {"Warning", "BenchmarkWarning", "_warn"}
 CODE = re.compile(r"[A-Z][A-Z0-9]+(_[A-Z0-9]+)*")

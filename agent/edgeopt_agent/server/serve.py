@@ -107,6 +107,9 @@ async def _run(options: Options) -> None:
         await services.state.stop()
         raise
     finally:
+        # Calls that were cut off end in a moment; asyncio would log what it has to cancel itself.
+        if calls := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(calls, timeout=_GRACE_S)
         services.state.close()
 
 

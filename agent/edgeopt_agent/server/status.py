@@ -20,6 +20,7 @@ from edgeopt_agent.errors import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    Stopping,
     StorageError,
     Unauthenticated,
 )
@@ -31,6 +32,7 @@ _CODES = {
     FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StorageError: grpc.StatusCode.FAILED_PRECONDITION,
+    Stopping: grpc.StatusCode.UNAVAILABLE,
     Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,

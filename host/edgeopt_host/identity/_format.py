@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from edgeopt_host.errors import EdgeoptError
@@ -66,10 +66,13 @@ def _decoded(
 
 
 def _checked(kind: Any, entry: Any) -> dict[str, Any]:
-    """An entry with values of the types that a dataclass wants, none unknown."""
+    """An entry with values of the types that a dataclass wants, none unknown, none missing."""
     if not isinstance(entry, dict):
         raise TypeError(entry)
     known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if missing := needed - entry.keys():
+        raise TypeError(f"{kind.__name__} without {min(missing)}")
     for name, value in entry.items():
         if name not in known or not isinstance(value, _TYPES.get(name, (str,))):
             raise TypeError(f"{kind.__name__}.{name}")

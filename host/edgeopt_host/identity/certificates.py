@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -64,7 +64,7 @@ def sign_device(ca_key: str, ca: str, signing_request: str, device_id: str) -> s
         request = x509.load_pem_x509_csr(signing_request.encode())
         signed = request.is_signature_valid
         public = request.public_key()
-    except (ValueError, InvalidSignature) as error:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
         raise _bad_request("it cannot be read") from error
     if not signed:
         raise _bad_request("its signature is wrong")

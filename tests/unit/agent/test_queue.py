@@ -12,7 +12,7 @@ import pytest
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import execution
 from edgeopt_agent.blobs import BlobStore
-from edgeopt_agent.errors import FailedPrecondition, StorageError, WorkerError
+from edgeopt_agent.errors import FailedPrecondition, Stopping, StorageError, WorkerError
 from edgeopt_agent.journal import Journal, Response
 from edgeopt_agent.queue import BenchmarkQueue
 
@@ -255,6 +255,31 @@ def test_an_agent_that_is_stopped_goes_on_as_often_as_that_happens(
         await queue.stop()
 
     run(finished)
+
+
+def test_who_watches_an_agent_that_stops_hears_of_it_and_is_let_go(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        workers.hold = True
+        name = queue.create(ask(), "r").name
+        await until(lambda: workers.started == ["r"])
+        events: list[Response] = []
+
+        async def watch() -> None:
+            async for response in queue.watch(name, 0):
+                events.append(response)  # noqa: PERF401 - what came before the end counts
+
+        watching = asyncio.create_task(watch())
+        await asyncio.sleep(0.05)
+        await queue.stop()
+        with pytest.raises(Stopping):
+            await asyncio.wait_for(watching, 10)
+        assert states(events)[-1] == "QUEUED"
+
+    run(scenario)
 
 
 def test_an_embedded_agent_begins_leftovers_when_it_is_used(
