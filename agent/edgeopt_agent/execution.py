@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Execution:
         allowed_code: kinds of code that models may be.
         tell: given what is worth knowing now and never again: progress.
         keep: given the events of each launch when it has ended; returns when they are kept.
+        with_room: runs what it is given again for as long as the disk is full.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Execution:
         allowed_code: frozenset[str],
         tell: Callable[[Response], None],
         keep: Callable[[list[Response]], Awaitable[None]],
+        with_room: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]],
     ) -> None:
         self._benchmark = benchmark
         self._folder = folder
@@ -50,6 +53,7 @@ class Execution:
         self._allowed_code = allowed_code
         self._tell = tell
         self._keep = keep
+        self._with_room = with_room
         self._phase = "starting"
         self._left_s = benchmark.plan.timeout_ns / 1e9
 
@@ -60,13 +64,13 @@ class Execution:
             AgentError: when a launch gave no result; events of earlier ones have been kept.
         """
         plan = self._benchmark.plan
-        await asyncio.to_thread(self._lay_out)
+        await self._with_room(partial(in_thread, self._lay_out))
         for launch in range(plan.launches):
-            await self._worker(launch)
+            await self._with_room(partial(self._worker, launch))
         if plan.profile:
-            await self._worker(plan.launches, "--profile")
+            await self._with_room(partial(self._worker, plan.launches, "--profile"))
         if plan.outputs:
-            await self._worker(plan.launches, "--outputs")
+            await self._with_room(partial(self._worker, plan.launches, "--outputs"))
 
     async def remove(self) -> None:
         """Takes the folder away, also when this is cancelled: a model may have filled it."""

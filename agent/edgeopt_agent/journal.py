@@ -162,6 +162,10 @@ class Journal:
     def close(self) -> None:
         self._database.close()
 
+    def full(self) -> StorageError:
+        """What to say when the disk that this lies on is full."""
+        return _full(self._path)
+
     def load(self) -> list[Entry]:
         """Every benchmark that is kept, in arrival order; one that is damaged has failed."""
         with self._transaction() as database:
@@ -357,12 +361,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _storage_error(error: Exception, path: Path) -> StorageError:
-    if _is_full(error):
-        return StorageError(
-            "STORAGE_FULL",
-            f"the disk with the agent's state directory {path.parent} is full; free some space, and the "
-            "agent goes on by itself",
-        )
+    if is_full(error):
+        return _full(path)
     # SQLite says no more than that it cannot open it.
     if not os.access(path.parent, os.W_OK):
         return StorageError(
@@ -375,7 +375,16 @@ def _storage_error(error: Exception, path: Path) -> StorageError:
     )
 
 
-def _is_full(error: Exception) -> bool:
+def _full(path: Path) -> StorageError:
+    return StorageError(
+        "STORAGE_FULL",
+        f"the disk with the agent's state directory {path.parent} is full; free some space, and the "
+        "agent goes on by itself",
+    )
+
+
+def is_full(error: Exception) -> bool:
+    """Whether this says that a disk or quota is full."""
     if isinstance(error, OSError):
         return error.errno in {errno.ENOSPC, errno.EDQUOT}
     return "full" in str(error)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent.blobs import BlobStore
 from edgeopt_agent.errors import AgentError, StorageError
 from edgeopt_agent.job import Job, State, in_state, state_event
-from edgeopt_agent.journal import Journal, Response
+from edgeopt_agent.journal import Journal, Response, is_full
 from edgeopt_agent.threads import in_thread
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,23 @@ class Keeper:
             await asyncio.sleep(_RETRY_S)
         job.tell()
 
+    async def with_room(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Does what needs room on the disk, from its beginning, as often as the disk is full."""
+        while not await self._tried(attempt):
+            self._blobs.make_some_room()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _tried(self, attempt: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await attempt()
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._note(self._journal.full())
+            return False
+        self._note(None)
+        return True
+
     def change(self, job: Job, benchmark: benchmark_pb2.Benchmark) -> None:
         """Keeps what a job becomes, at once.
 
@@ -61,11 +79,14 @@ class Keeper:
         try:
             await in_thread(self._journal.append, job.entry, events, benchmark)
         except StorageError as error:
-            if self.storage_error is None:
-                _log.error("%s", error.message)
-            self.storage_error = error
+            self._note(error)
             return False
-        if self.storage_error is not None:
-            _log.info("the state directory can be written again")
-        self.storage_error = None
+        self._note(None)
         return True
+
+    def _note(self, error: StorageError | None) -> None:
+        if error is not None and self.storage_error is None:
+            _log.error("%s", error.message)
+        if error is None and self.storage_error is not None:
+            _log.info("the state directory can be written again")
+        self.storage_error = error

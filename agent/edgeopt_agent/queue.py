@@ -359,6 +359,7 @@ class BenchmarkQueue:
             self._allowed_code,
             job.tell,
             keep,
+            self._keeper.with_room,
         )
         failure: AgentError | None = None
         try:
