@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,19 +60,27 @@ def write(path: Path, content: str | int) -> None:
     path.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
-def firmware_ioctl(descriptor: int, request: int, message: bytearray) -> int:
-    """The ioctl of /dev/vcio on a recorded file, which holds the answer to get_throttled.
+def firmware_ioctl(
+    descriptor: int, request: int, message: bytearray, separator: bytes = b"\0"
+) -> int:
+    """The ioctl of /dev/vcio on a recorded file, which holds "command: answer" for each command.
 
     The message as raspberrypi/utils, vcgencmd/vcgencmd.c makes it: six words, 1024 bytes, a word.
+    Lines of an answer are separated by NULs (ml-energy/zeus #274), or as told.
     """
     header = struct.Struct("=6I")
     size, code, tag, room, _, _ = header.unpack_from(message)
     if (request & 0xFFFF, size, code, tag, room) != (100 << 8, len(message), 0, 0x30080, 1024):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    known = message[header.size :].startswith(b"get_throttled\0")
-    answer = os.pread(descriptor, 1023, 0).rstrip(b"\n") if known else b"error=1"
+    command = bytes(message[header.size :]).partition(b"\0")[0]
+    recorded = os.pread(descriptor, 4096, 0)
+    known = re.search(rb"^%b:(.*(?:\n[ ].*)*)" % re.escape(command), recorded, re.MULTILINE)
+    error = b'error=1 error_msg="Command not registered"'
+    answer = known[1].strip(b"\n").replace(b"\n", separator) if known else error
+    answer = answer.removeprefix(b" ") + b"\0"
     header.pack_into(message, 0, size, 1 << 31, tag, room, 1 << 31 | 1024, 0 if known else 1)
-    message[header.size : header.size + 1024] = answer.ljust(1024, b"\0")
+    # What a short answer leaves of the command stays.
+    message[header.size : header.size + len(answer)] = answer
     return 0
 
 

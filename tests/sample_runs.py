@@ -17,6 +17,8 @@ from edgeopt_host.run import (
     Memory,
     Model,
     Operator,
+    Paired,
+    PowerTrace,
     Reading,
     Run,
     RuntimeUsed,
@@ -53,20 +55,31 @@ def whole_run(**changes: Any) -> Run:
             "tflite", "ai-edge-litert", "2.1.0", 4, "GPU", "XNNPACK", 0.97, 2, "qnnpack"
         ),
         labels={"branch": "main", "commit": "0123abc"},
-        shape=Shape(2, 3, 30.5, [Tensor("image", [1, 128, 128, 3], "float32")]),
+        shape=Shape(2, 3, 30.5, 0.25, [Tensor("image", [1, 128, 128, 3], "float32")]),
         latency_ms=Latency(4812, 3, 0.4, 0.424, 0.013, 0.42, [0.412, 0.433], 0.46, 0.5, 0.59, 1.26),
         throughput_per_s=2381.5,
+        throughput_ci95=[2350.25, 2410.75],
         load_ms=12.3,
         first_inference_ms=0.63,
         harness_overhead_us=0.4,
-        memory=Memory(39_800_000, 20_000_000, 9_000_000),
-        energy=Energy("measured", None, 1.23, [1.2, 1.26], "rapl", 10.0),
+        memory=Memory(39_800_000, 20_000_000, 9_000_000, 7_000_000, 96),
+        energy=Energy(
+            "measured", None, 1.23, [1.2, 1.26], "rapl", 10.0, 4.56, 789.0, 0.02, 5, 31.5
+        ),
         state=State(Temperature(48.2, 51.0, 50.9), False, {"cpu0": 1799.6}, "ondemand"),
         accuracy={"top1": 0.71},
+        sustained={"ratio": 1.07, "ci95": [1.05, 1.09]},
+        paired=Paired("benchmarks/17", 1, ["0aaaaaaaaaaa", "0aaaaaaaaaab"]),
         profile=[Operator("conv", "CONV_2D", 31.5, 1, "XNNPACK")],
         warnings=[Warning("NOISY", "block medians vary by 12 %: stop other work")],
         error=Failure("WORKER_KILLED", "the worker was killed"),
-        launches=[_launch(0), _launch(1)],
+        launches=[_launch(0), _launch(1, tainted="the clock fell to 600 MHz")],
+        power=PowerTrace(
+            np.array([11, 2**62], np.int64),
+            {"rail/ä": np.array([1.5, math.nan]), "windows": np.array([2.5, 3.5])},
+            [[12, 13, 14], [15, 16, 17]],
+        ),
+        correct=np.array([True, False, True]),
         channels={"cpu-thermal": "temperature_celsius", "cpu0": "clock_hz"},
     )
     for name, value in changes.items():
@@ -76,7 +89,9 @@ def whole_run(**changes: Any) -> Run:
 
 def measured_run(model: str = "face.tflite", device: str = "pi4", **changes: Any) -> Run:
     """A run that went well."""
-    run = whole_run(error=None, **changes)
+    run = whole_run(**{"error": None, "paired": None, **changes})
+    for launch in run.launches:
+        launch.tainted = None
     run.model.name, run.device.name = model, device
     return run
 
@@ -101,14 +116,33 @@ def same_launches(one: list[Launch], other: list[Launch]) -> bool:
 
 def _listed(launches: list[Launch]) -> list[Any]:
     blocks = [
-        [(b.start_ns, b.latency_ns.dtype, b.latency_ns.tolist()) for b in launch.blocks]
+        [
+            {**vars(b), "latency_ns": (b.latency_ns.dtype, b.latency_ns.tolist())}
+            for b in launch.blocks
+        ]
         for launch in launches
     ]
     figures = [{**vars(launch), "blocks": None} for launch in launches]
     return [blocks, figures]
 
 
-def _launch(number: int) -> Launch:
+def same_power(one: PowerTrace | None, other: PowerTrace | None) -> bool:
+    """Bit for bit, where NaN is NaN."""
+    if one is None or other is None:
+        return one is other
+    return (
+        _exact(one.time_ns) == _exact(other.time_ns)
+        and one.windows == other.windows
+        and {name: _exact(values) for name, values in one.values.items()}
+        == {name: _exact(values) for name, values in other.values.items()}
+    )
+
+
+def _exact(array: Any) -> tuple[np.dtype[Any], bytes]:
+    return array.dtype, array.tobytes()
+
+
+def _launch(number: int, tainted: str | None = None) -> Launch:
     first = 100 * number
     return Launch(
         load_ns=first + 1,
@@ -122,12 +156,16 @@ def _launch(number: int) -> Launch:
         anonymous_bytes=first + 9,
         file_bytes=first + 10,
         blocks=[
-            Block(7, np.array([1, 2**62, 3], np.int64)),
+            Block(7, np.array([1, 2**62, 3], np.int64), 2**61, 2**60, 10, [1, 2]),
             Block(8, np.array([], np.int64)),
-            Block(9, np.array([420_000, 420_001], np.int64)),
+            Block(9, np.array([420_000, 420_001], np.int64), 21, 22, 23, [2, 0]),
         ],
         readings=[
-            Reading("start", 5, {"cpu-thermal": 48.2, "cpu0": math.nan}, 3, 4),
+            Reading("start", 5, {"cpu-thermal": 48.2, "cpu0": math.nan}, 3, 4, 5, 6, 7),
             Reading("end", 6, {}, None, None),
         ],
+        # Not its place in the list: a launch before it gave nothing.
+        number=number + 1,
+        tainted=tainted,
+        stream_rss_bytes=[first + 11, first + 12],
     )

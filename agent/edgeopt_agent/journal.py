@@ -82,7 +82,8 @@ class Entry:
     # How often the agent died while it ran.
     crashes: int = 0
     last_sequence: int = 0
-    # SHA-256 of the blob with its outputs: it stays for as long as the benchmark does.
+    # SHA-256 of the blobs that came out of it, separated by blanks: they stay for as long as the
+    # benchmark does.
     outputs: str = ""
 
 
@@ -310,7 +311,8 @@ def _write(
     for response in responses:
         sequence += 1
         response.event.sequence = sequence
-        outputs = response.event.outputs.file.sha256 or outputs
+        for made in (response.event.outputs, response.event.predictions):
+            outputs = f"{outputs} {made.file.sha256}".strip()
         database.execute(
             "insert into events values (?, ?, ?)",
             (entry.arrival, sequence, response.SerializeToString()),

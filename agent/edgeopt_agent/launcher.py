@@ -25,11 +25,15 @@ from edgeopt_agent.confine import Confinement
 from edgeopt_agent.environment import child_environment
 from edgeopt_agent.errors import WorkerError
 from edgeopt_agent.facts import memory
-from edgeopt_agent.scratch import new_scratch, take_outputs
+from edgeopt_agent.scratch import new_scratch, take_file
 from edgeopt_agent.worker.events import Oversized, read_events
 
 OnEvent = Callable[[agent_pb2.WatchBenchmarkResponse], None]
 
+# Files that passes make, by the pass.
+MADE_BY = {"outputs": "outputs.npz", "evaluate": "predictions.npz"}
+# Events without which a launch or a pass came to nothing.
+_RESULTS = {"result", "profile", "outputs", "predictions", "energy"}
 # A runtime's last words; more than this is not kept.
 _KEPT_STDERR_BYTES = 64 * 1024
 # What a runtime may print in one launch before it counts as a flood.
@@ -54,7 +58,10 @@ async def run_worker(
     folder: Path,
     launch: int,
     on_event: OnEvent,
-    *flags: str,
+    *,
+    subject: int = 0,
+    kind: str = "",
+    turns: int | None = None,
     allowed_code: Collection[str] = (),
     state_dir: Path | None = None,
     mechanisms: Collection[str] = confine.MECHANISMS,
@@ -63,15 +70,17 @@ async def run_worker(
     """Runs one launch in a fresh, confined process and hands on what it reports, as it comes.
 
     The worker may read `folder` and change a folder below it that is new and is gone afterwards;
-    `outputs.npz`, if it is asked for, is moved to `folder`. Cancelling this coroutine kills the
-    worker and all that it started.
+    the file that a pass makes is moved to `folder`. Cancelling this coroutine kills the worker and
+    all that it started.
 
     Args:
-        benchmark: the task, for its first subject.
+        benchmark: the task.
         folder: the job's folder, with the model's files.
         launch: the number that its events get.
         on_event: called with every event.
-        flags: --profile or --outputs.
+        subject: whose: an index into the benchmark's.
+        kind: "profile" or another of worker/passes.py, instead of a launch.
+        turns: descriptor from which the worker learns when it is its turn; always, without.
         allowed_code: kinds of models that are code and may run: "torchscript", "delegates".
         state_dir: the agent's, which no model may read; two folders above `folder` if left out.
         mechanisms: of those that work here, which to use; tests leave some out.
@@ -81,19 +90,22 @@ async def run_worker(
         WorkerError: when the launch gave no result; the reason says why.
     """
     confined = await asyncio.to_thread(
-        _confinement, benchmark, folder, state_dir, mechanisms, memory_bytes, allowed_code
+        _confinement, benchmark, subject, folder, state_dir, mechanisms, memory_bytes, allowed_code
     )
-    (folder / "benchmark").write_bytes(benchmark.SerializeToString())
+    task = folder / f"benchmark-{subject}"
+    task.write_bytes(benchmark.SerializeToString())
     async with new_scratch(folder) as scratch:
         confinement = dataclasses.replace(confined, scratch=str(scratch))
-        options = [*flags, *(f"--allow={kind}" for kind in sorted(allowed_code))]
-        await _Worker(folder, confinement, launch, options, on_event).run()
-        if "--outputs" in flags:
-            take_outputs(scratch / "outputs.npz", folder / "outputs.npz")
+        options = [f"--allow={kind}" for kind in sorted(allowed_code)]
+        options += [f"--pass={kind}"] if kind else []
+        await _Worker(task, confinement, launch, subject, options, turns, on_event).run()
+        if made := MADE_BY.get(kind):
+            take_file(scratch / made, folder / made)
 
 
 def _confinement(
     benchmark: benchmark_pb2.Benchmark,
+    index: int,
     folder: Path,
     state_dir: Path | None,
     mechanisms: Collection[str],
@@ -109,7 +121,7 @@ def _confinement(
         found = confine.found()
     except confine.ConfinementError as error:
         raise WorkerError("CONFINEMENT_FAILED", str(error)) from error
-    subject = benchmark.subjects[0]
+    subject = benchmark.subjects[index]
     read = [Path(path) for path in found.read]
     if "delegates" in allowed_code:
         libraries = [Path(provider.name) for provider in subject.providers]
@@ -120,7 +132,7 @@ def _confinement(
     if memory_bytes is None:
         memory_bytes = room.limit_bytes or room.total_bytes
     # No worker gets there before its agent ends it.
-    threads = max(subject.threads, os.cpu_count() or 1)
+    threads = max(subject.threads * max(1, benchmark.plan.streams), os.cpu_count() or 1)
     return Confinement(
         mechanisms=tuple(name for name in found.mechanisms if name in mechanisms),
         read=(*readable, str(folder)),
@@ -134,11 +146,13 @@ def _confinement(
 class _Worker:
     """A process that is about to be started."""
 
-    # The job's: the benchmark, and the model's files.
-    folder: Path
+    # The benchmark, in the job's folder.
+    task: Path
     confinement: Confinement
     launch: int
+    subject: int
     options: Sequence[str]
+    turns: int | None
     on_event: OnEvent
 
     async def run(self) -> None:
@@ -149,9 +163,9 @@ class _Worker:
         """
         oom_kills = _oom_kills()
         with _pipe() as (events, events_end), _pipe() as (errors, errors_end):
-            with (self.folder / "benchmark").open("rb") as stdin, events_end, errors_end:
+            with self.task.open("rb") as stdin, events_end, errors_end:
                 process = await self._start(stdin, events_end, errors_end)
-            reading = asyncio.create_task(_hand_on(events, self.launch, self.on_event, process))
+            reading = asyncio.create_task(self._hand_on(events, process))
             last_words = asyncio.create_task(_tail(errors, process))
             try:
                 code = await process.wait()
@@ -187,11 +201,15 @@ class _Worker:
         self, stdin: IO[bytes], events: IO[bytes], errors: IO[bytes]
     ) -> asyncio.subprocess.Process:
         scratch = self.confinement.scratch
-        command = [sys.executable, "-m", "edgeopt_agent.worker", str(self.folder)]
+        folder, inherited = self.task.parent, [events.fileno()]
+        command = [sys.executable, "-m", "edgeopt_agent.worker", str(folder)]
         command += ["--confinement", str(self.confinement), "--events", str(events.fileno())]
-        command += ["--launch", str(self.launch), *self.options]
+        command += ["--launch", str(self.launch), "--subject", str(self.subject), *self.options]
+        if self.turns is not None:
+            command += ["--turns", str(self.turns)]
+            inherited.append(self.turns)
         if self._is_wrapped:
-            command = confine.bubblewrap.wrap(command, self.confinement, self.folder)
+            command = confine.bubblewrap.wrap(command, self.confinement, folder)
         folders = ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
         _restore_scheduling()
         # No pipe is asyncio's own: Process.wait would wait for their ends, too.
@@ -200,11 +218,42 @@ class _Worker:
             stdin=stdin,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=errors,
-            pass_fds=[events.fileno()],
+            pass_fds=inherited,
             start_new_session=True,
             cwd=scratch,
             env={**child_environment(), **dict.fromkeys(folders, scratch)},
         )
+
+    async def _hand_on(self, pipe: IO[bytes], process: asyncio.subprocess.Process) -> bool:
+        """Hands on the worker's events; whether a result was among them.
+
+        Raises:
+            WorkerError: with the failure that the worker told, or when it told nonsense or too much.
+        """
+        reported = False
+        try:
+            async with _reading(pipe) as reader:
+                async for response in read_events(reader):
+                    event = response.event
+                    kind = event.WhichOneof("event")
+                    if kind == "benchmark":
+                        # The last that a worker has to say, whatever it goes on to do.
+                        _kill_group(process)
+                        raise _told(event.benchmark.failure)
+                    reported |= kind in _RESULTS
+                    # What the agent knows better, whatever a worker says.
+                    event.launch, event.subject = self.launch, self.subject
+                    event.ClearField("sequence")
+                    if event.progress.phase not in _PHASES:
+                        event.progress.ClearField("phase")
+                    if kind in {"outputs", "predictions"}:
+                        getattr(event, kind).ClearField("file")
+                    self.on_event(response)
+        except (DecodeError, Oversized) as error:
+            _kill_group(process)
+            what = "what is no event: " if isinstance(error, DecodeError) else ""
+            raise WorkerError("WORKER_FAILED", f"the worker reported {what}{error}") from error
+        return reported
 
     @property
     def _is_wrapped(self) -> bool:
@@ -223,39 +272,6 @@ def _restore_scheduling() -> None:
         ) from error
     if changed:
         _log.warning("the agent's scheduling had been changed and is set back: %s", changed)
-
-
-async def _hand_on(
-    pipe: IO[bytes], launch: int, on_event: OnEvent, process: asyncio.subprocess.Process
-) -> bool:
-    """Hands on the worker's events; whether a result or a profile was among them.
-
-    Raises:
-        WorkerError: with the failure that the worker told, or when it told nonsense or too much.
-    """
-    reported = False
-    try:
-        async with _reading(pipe) as reader:
-            async for response in read_events(reader):
-                kind = response.event.WhichOneof("event")
-                if kind == "benchmark":
-                    # The last that a worker has to say, whatever it goes on to do.
-                    _kill_group(process)
-                    raise _told(response.event.benchmark.failure)
-                reported |= kind in {"result", "profile", "outputs"}
-                # What the agent knows better, whatever a worker says.
-                response.event.launch = launch
-                response.event.ClearField("sequence")
-                if response.event.progress.phase not in _PHASES:
-                    response.event.progress.ClearField("phase")
-                if kind == "outputs":
-                    response.event.outputs.ClearField("file")
-                on_event(response)
-    except (DecodeError, Oversized) as error:
-        _kill_group(process)
-        what = "what is no event: " if isinstance(error, DecodeError) else ""
-        raise WorkerError("WORKER_FAILED", f"the worker reported {what}{error}") from error
-    return reported
 
 
 def _told(failure: benchmark_pb2.Failure) -> WorkerError:

@@ -24,7 +24,7 @@ from edgeopt_agent.errors import (
     StorageError,
     WorkerError,
 )
-from edgeopt_agent.execution import Execution, digests
+from edgeopt_agent.execution import Answer, Execution, digests
 from edgeopt_agent.job import Job, again, in_state, outline, state_event
 from edgeopt_agent.journal import Journal, LeaseRecord, Response
 from edgeopt_agent.keeper import Keeper
@@ -75,6 +75,8 @@ class BenchmarkQueue:
         self._allowed_code = allowed_code
         self._jobs = {entry.benchmark.name: Job(entry) for entry in journal.load()}
         self._running: tuple[Job, asyncio.Task[None]] | None = None
+        # Of the running job.
+        self._execution: Execution | None = None
         self._runner: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._begun = eager
@@ -217,6 +219,16 @@ class BenchmarkQueue:
             self._end_early(job, WorkerError("CANCELLED", "cancelled by request"))
         return job.benchmark
 
+    def answer_look(self, name: str, launch: int, answer: Answer) -> bool:
+        """Tells a running benchmark how to go on; False when it does not wait for that any more."""
+        job = self._job(name)
+        return (
+            self._execution is not None
+            and self._running is not None
+            and self._running[0] is job
+            and self._execution.answer(launch, answer)
+        )
+
     def acknowledge(self, name: str) -> None:
         """Forgets a benchmark that has ended; one that has not is left alone."""
         job = self._jobs.get(name)
@@ -351,7 +363,7 @@ class BenchmarkQueue:
             if job.ended or self._stopping:
                 raise asyncio.CancelledError
 
-        execution = Execution(
+        self._execution = execution = Execution(
             task,
             self._scratch / job.name.rpartition("/")[2],
             self._folder,
@@ -401,7 +413,7 @@ class BenchmarkQueue:
 
     def _digests_in_use(self) -> set[str]:
         """What waits or runs needs its inputs, and what nobody has fetched yet its outputs."""
-        used = {job.entry.outputs for job in self._jobs.values() if job.entry.outputs}
+        used = {made for job in self._jobs.values() for made in job.entry.outputs.split()}
         for job in self._jobs.values():
             if not job.ended:
                 used |= {digest.sha256 for digest in digests(job.benchmark)}

@@ -148,17 +148,21 @@ def _identity(folder: int) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
-def take_outputs(made: Path, wanted: Path) -> None:
-    """Moves the outputs out of the worker's hands.
+def take_file(made: Path, wanted: Path) -> None:
+    """Moves what a pass has made out of the worker's hands.
+
+    One that it did not make is left out.
 
     Raises:
-        WorkerError: when they are missing, or a link to what only the agent may read.
+        WorkerError: when it is a link to what only the agent may read.
     """
     try:
         about = made.lstat()
         if stat.S_ISREG(about.st_mode) and about.st_nlink == 1:
             made.replace(wanted)
             return
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise WorkerError("WORKER_FAILED", f"the worker left no outputs: {error}") from error
-    raise WorkerError("WORKER_FAILED", "the worker left a link in the place of its outputs")
+        raise WorkerError("WORKER_FAILED", f"the worker left no {wanted.name}: {error}") from error
+    raise WorkerError("WORKER_FAILED", f"the worker left a link in the place of {wanted.name}")

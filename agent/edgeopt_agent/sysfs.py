@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from edgeopt_agent.errors import Unavailable
-from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
+from edgeopt_agent.sensors._base import Channel, Sensor
 
 # A sysfs file holds one page at most.
 _PAGE = 4096
@@ -111,22 +112,19 @@ class Search:
 
     def add(
         self,
-        name: str,
-        quantity: Quantity,
+        channel: Channel,
         path: Path,
         scale: float = 1.0,
         open_file: Callable[[Path, float], KeptFile] = KeptFile,
     ) -> None:
-        """Adds a channel if its file can be opened; a name that is taken gets a number."""
+        """Adds the channel if its file can be opened; a name that is taken gets a number."""
         try:
             file = open_file(path, scale)
         except OSError as error:
             self._refuse(path, error)
             return
-        base = "-".join(name.split())
-        taken = {channel.name for channel in self.found}
-        choice = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-        self.found[Channel(next(n for n in choice if n not in taken), quantity)] = file
+        name = unique("-".join(channel.name.split()), {other.name for other in self.found})
+        self.found[dataclasses.replace(channel, name=name)] = file
 
     def require(self, otherwise: str) -> Search:
         """This search, if it found anything.
@@ -141,6 +139,12 @@ class Search:
     def _refuse(self, path: Path, error: OSError) -> None:
         if not isinstance(error, (FileNotFoundError, NotADirectoryError)) and not self.refusal:
             self.refusal = Unavailable(f"{path}: {(error.strerror or str(error)).lower()}")
+
+
+def unique(name: str, taken: Collection[str]) -> str:
+    """The name, or the name and the first number that is free."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def _numerically(entry: Path) -> list[tuple[int, str]]:

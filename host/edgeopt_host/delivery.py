@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
-from edgeopt_host import collect
+from edgeopt.agent.v1 import blob_pb2
+from edgeopt_host import evaluation, fill
 from edgeopt_host.client import Agent
+from edgeopt_host.collect import Collected
 from edgeopt_host.errors import Cancelled, EdgeoptError, StoreError, Unreachable
 from edgeopt_host.run import Failure, Run
 from edgeopt_host.store import PendingRun, RunStore
@@ -21,62 +22,63 @@ def deliver(
     store: RunStore,
     pending: PendingRun,
     name: str,
-    events: Sequence[benchmark_pb2.BenchmarkEvent],
+    collected: Sequence[Collected],
     notice: Callable[[str], None],
-) -> Run:
-    """Completes a pending run by the events of its benchmark, stores it and tells the device.
+) -> list[Run]:
+    """Completes what is pending by what was collected of its benchmark, stores it and tells the device.
 
     Args:
         agent: the device's.
         store: where the run is pending.
-        pending: whose run is completed.
+        pending: whose runs are completed.
         name: of the benchmark on the device.
-        events: all of them: the benchmark has ended.
+        collected: all of it: the benchmark has ended.
         notice: told of what is no result.
 
     Returns:
-        The run. One that could not be stored has its figures and no id, and the device keeps the
-        result.
+        The runs. Those that could not be stored have their figures and no ids, and the device
+        keeps the result.
 
     Raises:
-        Unreachable: when the device went away before its outputs had come: it still owes the run.
+        Unreachable: when the device went away before its outputs had come: it still owes the runs.
         Cancelled: after `cancel`, meanwhile.
     """
-    run = pending.run
-    collected = collect.collect(events)
-    collect.fill(run, collected)
-    try:
-        _save_outputs(agent, pending, collected.outputs, notice)
-    except (Unreachable, Cancelled):
-        raise
-    except EdgeoptError as error:
-        run.error = run.error or Failure(error.reason, error.message)
+    fill.fill(pending.runs, collected)
+    for run, found in zip(pending.runs, collected, strict=True):
+        try:
+            evaluation.fetch(agent, run, found.predictions)
+            _save_outputs(agent, pending, found.outputs, notice)
+        except (Unreachable, Cancelled):
+            raise
+        except EdgeoptError as error:
+            run.error = run.error or Failure(error.reason, error.message)
     if keep(store, pending, notice):
         agent.acknowledge(name)
-    return run
+    return pending.runs
 
 
 def keep(store: RunStore, pending: PendingRun, notice: Callable[[str], None]) -> bool:
-    """Stores a pending run as it is; False, with no id and an error in it, when that fails."""
-    run = pending.run
-    run_id = run.id
+    """Stores pending runs as they are; False, with no ids and errors in them, when that fails."""
+    run_id = pending.run.id
     assert run_id is not None  # noqa: S101 - given before the device was asked
     try:
         try:
-            store.finish(run, pending.request_id)
+            store.finish(pending)
         except StoreError:
             # Another process may have taken it over, and have been faster.
             if run_id not in store.stored([run_id]):
                 raise
     except EdgeoptError as error:
-        run.id = None
-        if run.error is None:
-            run.error = Failure(error.reason, f"{error.message}; {RESUME}")
-        else:
-            notice(f"the failed run is not stored: {error.message}")
+        for run in pending.runs:
+            run.id = None
+            if run.error is None:
+                run.error = Failure(error.reason, f"{error.message}; {RESUME}")
+            else:
+                notice(f"the failed run is not stored: {error.message}")
         return False
     except BaseException:
-        run.id = None
+        for run in pending.runs:
+            run.id = None
         raise
     return True
 

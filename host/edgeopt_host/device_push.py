@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
-from edgeopt_host import collect, reservations, resume
+from edgeopt_host import fill, reservations, resume
 from edgeopt_host.client import Agent, connect
+from edgeopt_host.collect import Collected, Collector
 from edgeopt_host.delivery import FIND_OUT, RESUME, deliver, keep
 from edgeopt_host.errors import (
     Cancelled,
@@ -19,10 +20,11 @@ from edgeopt_host.errors import (
     Unreachable,
 )
 from edgeopt_host.inventory import Device
+from edgeopt_host.looks import Looks
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer, tell
-from edgeopt_host.request import Request, benchmark, new_run
-from edgeopt_host.run import Energy, Failure, Run
+from edgeopt_host.request import Request, benchmark, model_names, new_run
+from edgeopt_host.run import Energy, Failure, Paired, Run
 from edgeopt_host.store import PendingRun, RunStore, new_id, new_request_id
 
 
@@ -86,43 +88,56 @@ class DevicePush:
                 )
                 if not (fencing_number or self._request.wait):
                     reservations.refuse_if_held(agent, self.device)
-            for model in self._models:
+            for models in self._together():
                 if self._stop.is_set():
                     break
+                fault = next((model.fault for model in models if model.fault), None)
                 # What never reached the device is an error to show, not a run to keep.
-                runs.append(
-                    new_run(self._request, self.device, model, model.fault)
-                    if model.fault
-                    else self._measure(agent, facts, model, fencing_number)
+                made = (
+                    [new_run(self._request, self.device, m, m.fault or fault) for m in models]
+                    if fault
+                    else self._measure(agent, facts, models, fencing_number)
                 )
-                self._observer.finished(runs[-1])
+                for run in made:
+                    runs.append(run)
+                    self._observer.finished(run)
                 if self._gone is not None:
                     # Whoever has been silent for that long will not take the next model either.
                     raise self._gone
 
+    def _together(self) -> list[list[ModelFile]]:
+        """The models of each benchmark."""
+        if self._request.paired:
+            return [list(self._models)]
+        return [[model] for model in self._models]
+
     def _measure(
-        self, agent: Agent, facts: device_pb2.Device, model: ModelFile, fencing_number: int
-    ) -> Run:
-        run = new_run(self._request, self.device, model)
-        collect.describe(run, facts)
-        run.energy = _energy(facts, requested=self._request.energy)
+        self,
+        agent: Agent,
+        facts: device_pb2.Device,
+        models: Sequence[ModelFile],
+        fencing_number: int,
+    ) -> list[Run]:
+        runs = [new_run(self._request, self.device, model) for model in models]
+        for run in runs:
+            fill.describe(run, facts)
+            run.energy = _energy(facts, requested=self._request.energy)
         try:
-            _check_runtime(run.runtime.name, facts)
-            self._upload(agent, model)
+            for run, model in zip(runs, models, strict=True):
+                _check_runtime(run.runtime.name, facts)
+                self._upload(agent, model)
         except Cancelled:
             self.cancelled_running = True
             raise
         except EdgeoptError as error:
             self._note(error)
-            run.error = Failure(error.reason, error.message)
-            return run
+            return _failed(runs, error)
         except Exception as error:  # noqa: BLE001 - the other models' runs must not go with it
-            run.error = _failure(_internal(error))
-            return run
-        run.id = new_id()
+            return _failed(runs, _internal(error))
+        _name(runs)
         pending = PendingRun(
-            new_request_id(run.id),
-            run,
+            new_request_id(str(runs[0].id)),
+            runs,
             self.device.name,
             self.device.identity,
             self._owner,
@@ -130,15 +145,15 @@ class DevicePush:
         )
         try:
             self._store.begin(pending)
-            asked = benchmark(self._request, self.device, model)
+            asked = benchmark(self._request, self.device, models)
             self._run_pending(agent, pending, asked, fencing_number)
         except Cancelled:
             raise
         except EdgeoptError as error:
-            run.id, run.error = None, _failure(error)
+            return _failed(runs, error)
         except Exception as error:  # noqa: BLE001 - as above
-            run.id, run.error = None, _failure(_internal(error))
-        return run
+            return _failed(runs, _internal(error))
+        return runs
 
     def _run_pending(
         self,
@@ -147,19 +162,19 @@ class DevicePush:
         asked: benchmark_pb2.Benchmark,
         fencing_number: int,
     ) -> None:
-        """Has the device measure what was written down; the run is then stored, or still owed."""
+        """Has the device measure what was written down; the runs are then stored, or still owed."""
         name = self._create(agent, pending, asked, fencing_number)
-        events: list[benchmark_pb2.BenchmarkEvent] = []
+        collector = Collector(len(pending.runs))
+        looks = Looks(self._request.judge, pending.runs)
+        called = model_names(pending.runs)
         try:
             for event in agent.watch(name):
-                events.append(event)
-                tell(
-                    self._observer,
-                    self.device.name,
-                    pending.run.model.name,
-                    self._request.plan.launches,
-                    event,
-                )
+                collector.add(event)
+                if event.HasField("look"):
+                    answer = looks.answer(event.look.launch, collector.collected())
+                    agent.answer_look(name, event.look.launch, answer)
+                launches = self._request.plan.launches
+                tell(self._observer, self.device.name, called, launches, event)
         except Cancelled:
             self.cancelled_running = True
             self._give_up(agent, pending, name)
@@ -167,24 +182,21 @@ class DevicePush:
         except DeviceError as error:
             if error.reason != "RESULT_LOST":
                 raise self._owed(error, RESUME) from error
-            collect.fill(pending.run, collect.collect(events))
-            pending.run.error = _failure(error)
+            fill.fill(pending.runs, collector.collected())
+            for run in pending.runs:
+                run.error = _failure(error)
             keep(self._store, pending, self._observer.notice)
         except Exception:
             self._give_up(agent, pending, name)
             raise
         else:
-            self._deliver(agent, pending, name, events)
+            self._deliver(agent, pending, name, collector.collected())
 
     def _deliver(
-        self,
-        agent: Agent,
-        pending: PendingRun,
-        name: str,
-        events: Sequence[benchmark_pb2.BenchmarkEvent],
+        self, agent: Agent, pending: PendingRun, name: str, collected: Sequence[Collected]
     ) -> None:
         try:
-            deliver(agent, self._store, pending, name, events, self._observer.notice)
+            deliver(agent, self._store, pending, name, collected, self._observer.notice)
         except Cancelled:
             self.cancelled_running = True
             self._give_up(agent, pending, name)
@@ -252,6 +264,8 @@ class DevicePush:
         inputs, inputs_digest = self._request.inputs.file, self._request.inputs_digest
         if inputs is not None and inputs_digest is not None:
             files.append((inputs, inputs_digest))
+        if self._request.data is not None:
+            files.append((self._request.data.path, self._request.data.digest))
         total = sum(digest.size_bytes for _, digest in files)
         done = sent = 0
         started = time.monotonic()
@@ -263,6 +277,23 @@ class DevicePush:
             sent += agent.upload(path, digest, report)
             done += digest.size_bytes
         self._observer.uploaded(self.device.name, model.name, sent, time.monotonic() - started)
+
+
+def _failed(runs: list[Run], error: EdgeoptError) -> list[Run]:
+    """The runs, of which nothing will be stored just now."""
+    for run in runs:
+        run.id, run.error = None, _failure(error)
+    return runs
+
+
+def _name(runs: Sequence[Run]) -> None:
+    """Gives runs their ids; those of one benchmark know of each other."""
+    for run in runs:
+        run.id = new_id()
+    if len(runs) > 1:
+        ids = [str(run.id) for run in runs]
+        for index, run in enumerate(runs):
+            run.paired = Paired(ids[0], index, ids)
 
 
 def _internal(error: Exception) -> EdgeoptError:
@@ -292,11 +323,7 @@ def _energy(facts: device_pb2.Device, *, requested: bool) -> Energy:
         return Energy()
     quantity = device_pb2.SensorChannel
     wanted = {quantity.QUANTITY_POWER_MW, quantity.QUANTITY_ENERGY_MJ}
-    found = [s.name for s in facts.sensors if wanted & {c.quantity for c in s.channels}]
-    if found:
-        reason = (
-            f"{', '.join(found)} can be sampled, but this release does not compute energy from it"
-        )
-    else:
-        reason = "the device has no power sensor (see edgeopt-host device info)"
+    if any(wanted & {c.quantity for c in sensor.channels} for sensor in facts.sensors):
+        return Energy("unavailable", "the benchmark ended before its energy was measured")
+    reason = "the device has no power sensor (see edgeopt-host device info)"
     return Energy("unavailable", reason)

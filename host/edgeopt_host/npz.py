@@ -10,7 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -66,6 +66,17 @@ def check(path: Path) -> None:
         raise UsageError(f"cannot read the data file {str(path)!r}: {error}") from error
 
 
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every array by name, of an archive that was checked; no array is read."""
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                shape, _ = _header(io.BytesIO(file.read(_MAX_HEADER_BYTES)))
+                found[member.filename.removesuffix(".npy")] = shape
+    return found
+
+
 def _check_archive(file: IO[bytes], path: Path) -> None:
     if file.read(len(_ARRAY_MAGIC)) == _ARRAY_MAGIC:
         raise ValueError("it holds a single array (.npy); save it with numpy.savez")
@@ -81,10 +92,7 @@ def _check_array(file: IO[bytes], name: str, path: Path) -> None:
     head = io.BytesIO(file.read(_MAX_HEADER_BYTES))
     if not head.getvalue().startswith(_ARRAY_MAGIC):
         raise ValueError(f"its entry {name!r} is no array")
-    # Versions 2 and 3 differ in how the names of fields are encoded.
-    old = np.lib.format.read_magic(head) == (1, 0)
-    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(head)
+    shape, dtype = _header(head)
     if dtype.hasobject:
         raise EdgeoptError(
             f"{path} holds pickled Python objects, which edgeopt never loads; save plain arrays with "
@@ -100,6 +108,14 @@ def _check_array(file: IO[bytes], name: str, path: Path) -> None:
         there += len(data)
     if there < promised:
         raise ValueError(f"its array {name!r} has {there} of {promised} bytes")
+
+
+def _header(head: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    # Versions 2 and 3 differ in how the names of fields are encoded.
+    old = np.lib.format.read_magic(head) == (1, 0)
+    read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(head)
+    return shape, dtype
 
 
 def _unreadable(path: Path, error: Exception) -> EdgeoptError:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
 from edgeopt_host.errors import EdgeoptError
 from edgeopt_host.inventory import Device
+from edgeopt_host.looks import Judge
 from edgeopt_host.modelfile import Digest, ModelFile
-from edgeopt_host.plan import Execution, Inputs, Plan, Provider, document
+from edgeopt_host.plan import EnergyPlan, Execution, Inputs, Plan, Provider, document
 from edgeopt_host.run import Device as RunDevice
-from edgeopt_host.run import Failure, File, Model, Run, RuntimeUsed
+from edgeopt_host.run import Failure, File, Model, Run, RuntimeUsed, Shape
+
+
+if TYPE_CHECKING:
+    from edgeopt_host.data import LabelledData
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,35 @@ class Request:
     command: str = ""
     # For a device that somebody else has reserved.
     wait: bool = False
+    # All models in one benchmark, in turns; otherwise one after the other.
+    paired: bool = False
+    # Asked after each launch whether to go on.
+    judge: Judge | None = None
+    # Labelled examples: the device evaluates the models on them.
+    data: LabelledData | None = None
     # Of the inputs' file; `push` fills it in.
     inputs_digest: Digest | None = None
 
 
-def benchmark(request: Request, device: Device, model: ModelFile) -> benchmark_pb2.Benchmark:
-    """What to measure and how, in the protocol's words."""
+def benchmark(
+    request: Request, device: Device, models: Sequence[ModelFile]
+) -> benchmark_pb2.Benchmark:
+    """What to measure and how, in the protocol's words; several models are measured in turns."""
+    plan = request.plan.message()
+    plan.profile = request.profile
+    plan.outputs = request.outputs is not None
+    # Launches that come to nothing are repeated where somebody counts on them.
+    plan.looks |= request.judge is not None or request.plan.start is not None
+    plan.ClearField("energy")
+    if request.energy:
+        plan.energy.CopyFrom((request.plan.energy or EnergyPlan()).message())
+    if request.data is not None:
+        plan.evaluation_data.CopyFrom(_digest(request.data.digest))
+    subjects = [_subject(request, device, model) for model in models]
+    return benchmark_pb2.Benchmark(subjects=subjects, plan=plan)
+
+
+def _subject(request: Request, device: Device, model: ModelFile) -> benchmark_pb2.Subject:
     execution = request.execution
     runtime = runtime_of(execution, model)
     subject = benchmark_pb2.Subject(
@@ -52,10 +81,7 @@ def benchmark(request: Request, device: Device, model: ModelFile) -> benchmark_p
         subject.files.add(name=name, digest=_digest(digest))
     for provider in providers_for(execution, runtime):
         subject.providers.add(name=_on_device(provider, device), options=provider.options)
-    plan = request.plan.message()
-    plan.profile = request.profile
-    plan.outputs = request.outputs is not None
-    return benchmark_pb2.Benchmark(subjects=[subject], plan=plan)
+    return subject
 
 
 def new_run(
@@ -76,9 +102,16 @@ def new_run(
         device=RunDevice(device.name),
         runtime=RuntimeUsed(runtime_of(request.execution, model)),
         labels=dict(request.labels),
+        shape=Shape(request.plan.batch, request.plan.streams, request.plan.rate_hz),
         error=None if error is None else Failure(error.reason, error.message),
         request=_asked(request),
     )
+
+
+def model_names(runs: Sequence[Run]) -> str:
+    """What a benchmark is called where it is shown: "a.tflite", "a.tflite and b.tflite"."""
+    names = [run.model.name for run in runs]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def providers_for(execution: Execution, runtime: str) -> list[Provider]:
@@ -102,6 +135,9 @@ def _asked(request: Request) -> dict[str, Any]:
         "inputs": inputs,
         "profile": request.profile,
         "energy": request.energy,
+        "data": None
+        if request.data is None
+        else {"path": str(request.data.path.absolute()), "sha256": request.data.digest.sha256},
         "outputs": request.outputs is not None,
     }
 

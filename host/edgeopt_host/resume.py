@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from edgeopt.agent.v1 import benchmark_pb2
-from edgeopt_host import _enums, collect
+from edgeopt_host import _enums, fill
 from edgeopt_host._states import ENDED
 from edgeopt_host._workers import run_all
 from edgeopt_host.client import Agent, connect, result_lost
+from edgeopt_host.collect import Collector
 from edgeopt_host.delivery import deliver, keep
 from edgeopt_host.errors import Cancelled, EdgeoptError, Unreachable
 from edgeopt_host.inventory import Device, Inventory
 from edgeopt_host.observer import Observer, tell
 from edgeopt_host.owner import Owner, is_alive
+from edgeopt_host.request import model_names
 from edgeopt_host.run import Failure, Run
 from edgeopt_host.store import PendingRun, RunStore, run_id_of
 
@@ -216,12 +218,19 @@ class _Fetch:
             return
         run = pending.run
         launches = int(((run.request or {}).get("plan") or {}).get("launches") or 1)
-        events = []
+        collector = Collector(len(pending.runs))
         for event in agent.watch(benchmark.name):
-            events.append(event)
-            tell(self._observer, self._device.name, run.model.name, launches, event)
-        deliver(agent, self._store, pending, benchmark.name, events, self._observer.notice)
-        self._ended(run)
+            collector.add(event)
+            tell(self._observer, self._device.name, model_names(pending.runs), launches, event)
+        deliver(
+            agent,
+            self._store,
+            pending,
+            benchmark.name,
+            collector.collected(),
+            self._observer.notice,
+        )
+        self._ended(pending.runs)
 
     def _missing(self, agent: Agent, pending: PendingRun) -> None:
         """A run that the device knows nothing of."""
@@ -237,15 +246,17 @@ class _Fetch:
                 self._say(pending, "never reached the device, and is dropped; push it again")
             return
         lost = result_lost(self._device.name)
-        pending.run.error = Failure(lost.reason, lost.message)
+        for run in pending.runs:
+            run.error = Failure(lost.reason, lost.message)
         if keep(self._store, pending, self._observer.notice):
-            self._ended(pending.run)
+            self._ended(pending.runs)
 
-    def _ended(self, run: Run) -> None:
-        if run.id is None:
-            self.fetched.complete = False
-        self.fetched.runs.append(run)
-        self._observer.finished(run)
+    def _ended(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            if run.id is None:
+                self.fetched.complete = False
+            self.fetched.runs.append(run)
+            self._observer.finished(run)
 
     def _acknowledge_stored(self, agent: Agent, known: _Known) -> None:
         """What was stored by a process that then could not say so."""
@@ -292,5 +303,5 @@ def _device_of(pending: PendingRun, inventory: Inventory) -> Device | None:
 
 def _same_board(agent: Agent, pending: PendingRun) -> bool:
     """Whether this may be the device, where no identity tells: an address may lead anywhere."""
-    asked, now = pending.run.device, collect.device("", agent.device())
+    asked, now = pending.run.device, fill.device("", agent.device())
     return (asked.board, asked.cpu, asked.architecture) == (now.board, now.cpu, now.architecture)

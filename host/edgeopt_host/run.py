@@ -81,7 +81,10 @@ class Shape:
 
     batch: int = 1
     streams: int = 1
+    # Inferences due per second and stream; None: back to back.
     rate_hz: float | None = None
+    # Of a paced run: inferences that ended after the next was due, 0 to 1.
+    missed_deadlines: float | None = None
     inputs: list[Tensor] = field(default_factory=list)
 
 
@@ -107,6 +110,9 @@ class Memory:
     peak_rss_bytes: int | None = None
     runtime_rss_bytes: int | None = None
     model_rss_bytes: int | None = None
+    # With several streams: what one more takes, and how many fit into the device.
+    per_stream_bytes: int | None = None
+    streams_that_fit: int | None = None
 
 
 @dataclass
@@ -117,8 +123,19 @@ class Energy:
     reason: str | None = None
     per_inference_mj: float | None = None
     ci95: list[float] | None = None
+    # Channels that were added up.
     source: str | None = None
+    # Samples per second that the source really gave.
     rate_hz: float | None = None
+    # With what the device draws idle; `per_inference_mj` is without.
+    total_per_inference_mj: float | None = None
+    idle_mw: float | None = None
+    # Whether its values are means; else each tells the power of a moment.
+    averaged: bool | None = None
+    # The sensor's systematic error, relative; None: unknown. Not in the interval.
+    gain_error: float | None = None
+    windows: int | None = None
+    window_s: float | None = None
 
 
 @dataclass
@@ -137,6 +154,18 @@ class State:
     # By channel: the mean over all readings.
     clock_mhz: dict[str, float] | None = None
     governor: str | None = None
+
+
+@dataclass
+class Paired:
+    """Where a run stands in a benchmark of several subjects, measured in turns."""
+
+    # Runs of one benchmark have the same.
+    benchmark: str
+    # The subject's index, from 0.
+    subject: int
+    # Ids of all runs of the benchmark, in the order of the subjects.
+    runs: list[str]
 
 
 @dataclass
@@ -164,8 +193,17 @@ class Failure:
 class Block:
     """Consecutive inferences of one launch."""
 
+    # CLOCK_MONOTONIC of the device.
     start_ns: int
-    latency_ns: Nanoseconds  # int64 (n,)
+    latency_ns: Nanoseconds  # int64 (n,); with several streams one stream after the other
+    # From its start to its end. 0: not told (an agent of the first release).
+    duration_ns: int = 0
+    # CPU time of the whole process meanwhile.
+    cpu_ns: int = 0
+    # Blocks of different subjects of one launch with the same round were measured together.
+    round: int = 0
+    # Samples of each stream; empty with one.
+    stream_samples: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -177,6 +215,11 @@ class Reading:
     values: dict[str, float]  # by channel
     cpu_wait_ns: int | None = None
     thread_cpu_ns: int | None = None
+    # CPU time of a fixed piece of work, where it was timed at this moment.
+    canary_ns: int | None = None
+    # Processes that were running or wanted to; time that the hypervisor gave to others.
+    runnable: int | None = None
+    steal_ns: int | None = None
 
 
 @dataclass
@@ -196,12 +239,43 @@ class Launch:
     file_bytes: int | None
     blocks: list[Block]
     readings: list[Reading]
+    # Its number in the benchmark: what several subjects have in common was measured in turns.
+    number: int = 0
+    # Why its figures do not count (throttling, a slower canary); None: they do.
+    tainted: str | None = None
+    # Resident memory after one, two, … streams were loaded and had executed an inference.
+    stream_rss_bytes: list[int] = field(default_factory=list)
 
 
 # The fields of Launch that are one number each.
-LAUNCH_FIGURES = tuple(
-    f.name for f in dataclasses.fields(Launch) if f.name not in {"blocks", "readings"}
+LAUNCH_FIGURES = (
+    "load_ns",
+    "first_inference_ns",
+    "warmup_inferences",
+    "harness_overhead_ns",
+    "timed_ns",
+    "peak_rss_bytes",
+    "runtime_rss_bytes",
+    "model_rss_bytes",
+    "anonymous_bytes",
+    "file_bytes",
 )
+
+
+@dataclass
+class PowerTrace:
+    """What was read of power channels in an energy pass, and when the model worked."""
+
+    # CLOCK_MONOTONIC of the device: int64 (n,).
+    time_ns: Nanoseconds
+    # By channel: float64 (n,), mW or, of energy counters, mJ; NaN where it could not be read.
+    values: dict[str, np.ndarray[Any, np.dtype[np.float64]]]
+    # [start, end, inferences] of each window.
+    windows: list[list[int]]
+
+
+# What figures were computed from, and how to read it.
+_NOT_IN_DOCUMENT = ("launches", "power", "channel_facts", "correct", "channels")
 
 
 @dataclass
@@ -218,6 +292,7 @@ class Run:
     shape: Shape = field(default_factory=Shape)
     latency_ms: Latency = field(default_factory=Latency)
     throughput_per_s: float | None = None
+    throughput_ci95: list[float] | None = None
     load_ms: float | None = None
     first_inference_ms: float | None = None
     harness_overhead_us: float | None = None
@@ -225,6 +300,9 @@ class Run:
     energy: Energy = field(default_factory=Energy)
     state: State = field(default_factory=State)
     accuracy: dict[str, Any] | None = None
+    # Latency, temperature and clock over a sustained run, and last minute over first.
+    sustained: dict[str, Any] | None = None
+    paired: Paired | None = None
     profile: list[Operator] | None = None
     warnings: list[Warning] = field(default_factory=list)
     error: Failure | None = None
@@ -232,6 +310,11 @@ class Run:
     request: dict[str, Any] | None = None
     # What the figures above were computed from: not part of the document.
     launches: list[Launch] = field(default_factory=list, repr=False)
+    power: PowerTrace | None = field(default=None, repr=False)
+    # By power channel: what the trace is to be read by (energy.ChannelFacts).
+    channel_facts: dict[str, Any] = field(default_factory=dict, repr=False)
+    # Per labelled example, whether the model was right: bool (n,).
+    correct: np.ndarray[Any, np.dtype[np.bool_]] | None = field(default=None, repr=False)
     # By channel: the unit-carrying quantity, such as "temperature_celsius".
     channels: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -241,9 +324,12 @@ class Run:
         It is strict JSON in valid UTF-8: NaN and the infinities are null, and what is no text in a
         file's name is escaped.
         """
-        kept = dataclasses.replace(self, launches=[], channels={})
+        kept = dataclasses.replace(
+            self, launches=[], power=None, channel_facts={}, channels={}, correct=None
+        )
         document = dataclasses.asdict(kept)
-        del document["launches"], document["channels"]
+        for name in _NOT_IN_DOCUMENT:
+            del document[name]
         return typing.cast("dict[str, Any]", _strict(document))
 
     @classmethod

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeopt_host.errors import StoreError, UsageError
-from edgeopt_host.run import File, Run
+from edgeopt_host.run import File, PowerTrace, Run
 from edgeopt_host.store import PendingRun, RunStore, new_request_id, run_id_of
-from sample_runs import failed_run, measured_run, same_launches, whole_run
+from sample_runs import failed_run, measured_run, same_launches, same_power, whole_run
 
 _ADD_FIVE = """
 import sys
@@ -55,6 +57,22 @@ class TestRoundTrip:
         assert found.document() == run.document()
         assert same_launches(found.launches, run.launches)
         assert found.channels == run.channels
+        assert same_power(found.power, run.power)
+        assert found.correct is not None
+        assert (found.correct.dtype, found.correct.tolist()) == (bool, [True, False, True])
+
+    def test_traces_that_are_empty_and_that_are_not_there(self, store: RunStore) -> None:
+        empty, none = measured_run(), measured_run(power=None, correct=None)
+        empty.power = PowerTrace(np.array([], np.int64), {}, [])
+        empty.correct = np.array([], np.bool_)
+        for run in (empty, none):
+            store.add(run)
+        found = store.get(empty.id, samples=True)
+        assert same_power(found.power, empty.power)
+        assert found.correct is not None
+        assert (found.correct.dtype, found.correct.size) == (bool, 0)
+        found = store.get(none.id, samples=True)
+        assert (found.power, found.correct) == (None, None)
 
     def test_what_was_asked_and_memory_that_is_not_known(self, store: RunStore) -> None:
         run = measured_run(request={"plan": {"launches": 3}, "inputs": {"ranges": [{"low": 0.5}]}})
@@ -74,8 +92,8 @@ class TestRoundTrip:
     def test_samples_are_left_out_unless_asked_for(self, store: RunStore) -> None:
         run = whole_run()
         store.add(run)
-        assert store.get(run.id).launches == []
-        assert store.list()[0].launches == []
+        for found in (store.get(run.id), store.list()[0]):
+            assert (found.launches, found.power, found.correct) == ([], None, None)
         assert store.list()[0].document() == run.document()
 
     def test_survives_closing(self, url: str) -> None:
@@ -208,6 +226,7 @@ class TestDelete:
         assert store.delete([gone.id, "unknown"]) == 1
         assert _ids(store.list()) == [kept.id]
         assert _ids(store.list(labels={"branch": "main"})) == [kept.id]
+        assert same_power(store.get(kept.id, samples=True).power, kept.power)
         store.add(gone)
         assert store.get(gone.id, samples=True).document() == gone.document()
 
@@ -215,6 +234,55 @@ class TestDelete:
         ids = [f"0aaaaaaa{number:04}" for number in range(1201)]
         store.add(measured_run(id=ids[0]))
         assert store.delete(ids) == 1
+
+
+class TestBaselines:
+    def test_a_name_stands_for_one_run_per_device(self, store: RunStore) -> None:
+        one, other, later = measured_run(), measured_run(device="pi5"), measured_run()
+        for run in (one, other, later):
+            store.add(run)
+        store.set_baseline("main", one)
+        store.set_baseline("main", other, "before the fan")
+        store.set_baseline("v1", one)
+        store.set_baseline("main", later)
+        found = store.baselines()
+        assert [(b.name, b.device, b.run_id, b.note) for b in found] == [
+            ("main", "pi4", later.id, ""),
+            ("main", "pi5", other.id, "before the fan"),
+            ("v1", "pi4", one.id, ""),
+        ]
+        assert store.baselines("main", "pi5") == found[1:2]
+        assert store.baselines(device="pi4") == [found[0], found[2]]
+        age = datetime.now(timezone.utc) - found[0].time
+        assert timedelta() <= age < timedelta(minutes=5)
+
+    def test_forgetting_a_name_keeps_its_runs(self, store: RunStore) -> None:
+        one, other = measured_run(), measured_run(device="pi5")
+        for run in (one, other):
+            store.add(run)
+            store.set_baseline("main", run)
+        assert [b.device for b in store.drop_baseline("main", "pi5")] == ["pi5"]
+        assert [b.device for b in store.baselines()] == ["pi4"]
+        assert [b.run_id for b in store.drop_baseline("main")] == [one.id]
+        assert store.drop_baseline("main") == store.baselines() == []
+        assert len(store.list()) == 2
+
+    def test_its_run_is_not_deleted(self, store: RunStore) -> None:
+        named, free = measured_run(), measured_run()
+        for run in (named, free):
+            store.add(run)
+        store.set_baseline("main", named)
+        said = f"run {named.id} is the baseline 'main' of pi4, .* baseline delete main --device pi4"
+        with pytest.raises(UsageError, match=said):
+            store.delete([str(free.id), str(named.id)])
+        assert len(store.list()) == 2
+        store.drop_baseline("main")
+        assert store.delete([str(free.id), str(named.id)]) == 2
+
+    def test_a_run_that_is_not_stored(self, store: RunStore) -> None:
+        with pytest.raises(StoreError, match="is not stored"):
+            store.set_baseline("main", measured_run())
+        assert store.baselines() == []
 
 
 def test_several_threads_at_once(store: RunStore) -> None:

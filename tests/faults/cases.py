@@ -98,7 +98,7 @@ def measure_push(rig: Rig) -> float:
     started = time.monotonic()
     code = rig.wait(process)
     took = time.monotonic() - started
-    assert code == 0, "a push does not even work undisturbed"
+    assert code == 0, f"a push does not even work undisturbed: {rig.last_said[-1000:]}"
     rig.settle("undisturbed", code)
     return took
 

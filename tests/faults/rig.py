@@ -71,6 +71,8 @@ class Rig:
         self.current: subprocess.Popen[str]
         self._agent: subprocess.Popen[str] | None = None
         self._pushes: list[subprocess.Popen[str]] = []
+        # What the push that ended last printed, for messages of tests.
+        self.last_said = ""
         self._port = _free_port()
         self._known = 0
         self.environment = {
@@ -172,7 +174,8 @@ class Rig:
         """The exit code of a push; what it said is checked for what nobody should see."""
         output, errors = process.communicate(timeout=_PATIENCE_S + 60)
         self._pushes.remove(process)
-        self._look_for_blemishes(output + errors)
+        self.last_said = output + errors
+        self._look_for_blemishes(self.last_said)
         return process.returncode
 
     def host(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -201,7 +204,8 @@ class Rig:
 
     def settle(self, case: str, code: int) -> None:
         """After the fault: fetches what is there, and books what became of the case."""
-        resumed = self.host("runs", "resume", "--wait")
+        # By its name, because a device whose acknowledgement was lost owes nothing.
+        resumed = self.host("runs", "resume", "--wait", "--device", "board")
         if resumed.returncode:
             self.books.by_hand += 1
             self.books.blemishes.append(f"{case}: resume said {resumed.stderr[-300:]}")

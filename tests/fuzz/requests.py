@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import struct
 from pathlib import PurePosixPath
 
@@ -16,7 +17,7 @@ from edgeopt_agent.server import validate
 from edgeopt_agent.server.address import ListenAddress
 from edgeopt_agent.worker.events import Oversized, read_events
 from edgeopt_agent.worker.inputs import make_feeds
-from edgeopt_host import collect, run
+from edgeopt_host import collect, fill, run
 from edgeopt_host.errors import DeviceError
 from fuzz.inputs import EDGE_INTEGERS, ODD_TEXT, arguments, content, messages, text
 from fuzz.target import Target
@@ -232,12 +233,14 @@ def _collect(given: tuple[list[benchmark_pb2.BenchmarkEvent], device_pb2.Device]
         "2026-01-01T00:00:00Z",
         "push",
         run.Model("m", "ab" * 32, 1, "onnx"),
-        collect.device("pi", facts),
+        fill.device("pi", facts),
         run.RuntimeUsed("onnx"),
     )
-    collect.describe(made, facts)
-    collect.fill(made, collect.collect(events))
-    made.document()
+    fill.describe(made, facts)
+    runs = [made, copy.deepcopy(made)]
+    fill.fill(runs, collect.collect(events, len(runs)))
+    for one in runs:
+        one.document()
 
 
 _ORDERED = st.lists(st.sampled_from(_EVENTS), min_size=3, max_size=9)

@@ -43,6 +43,7 @@ def sensor_facts(root: Path = Path("/")) -> list[device_pb2.SensorFacts]:
                 channels=[_channel(channel) for channel in sensor.channels] if sensor else [],
                 min_interval_ns=sensor.min_interval_ns if sensor else 0,
                 unavailable_reason=found.unavailable_reason,
+                slow=sensor.slow if sensor else False,
             )
         )
         found.close()
@@ -50,7 +51,14 @@ def sensor_facts(root: Path = Path("/")) -> list[device_pb2.SensorFacts]:
 
 
 def _channel(channel: sensors.Channel) -> device_pb2.SensorChannel:
-    return device_pb2.SensorChannel(name=channel.name, quantity=f"QUANTITY_{channel.quantity.name}")
+    return device_pb2.SensorChannel(
+        name=channel.name,
+        quantity=f"QUANTITY_{channel.quantity.name}",
+        scope=f"SCOPE_{channel.scope.name}" if channel.scope else None,
+        gain_error=channel.gain_error,
+        averaged=channel.averaged,
+        wraps_at=channel.wraps_at,
+    )
 
 
 def _free_bytes(folder: Path) -> int:

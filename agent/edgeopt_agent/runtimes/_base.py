@@ -22,16 +22,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """What an integer of a quantized tensor stands for: (integer - zero point) · scale."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True)
 class TensorSpec:
     """An input or output as the model declares it.
 
     A dimension is a number, a symbol's name, or None where the model leaves it open without a name.
     `shape` is None where the model declares not even a rank. `dtype` is numpy's name, or "string".
+    `quantization` is set where the values are integers that stand for others, and the model tells.
     """
 
     name: str
     shape: tuple[int | str | None, ...] | None
     dtype: str
+    quantization: Quantization | None = None
 
     def __str__(self) -> str:
         """As errors name it: `'x' (float32, [batch, 3, height, width])`."""
@@ -216,6 +226,21 @@ class Session(ABC):
 
         A runtime that keeps no results (PyTorch) executes one inference more for them.
         """
+
+    def quantized_outputs(self) -> Mapping[str, Quantization]:
+        """By output: what its integers stand for, where the model tells."""
+        return {}
+
+    def open_batch(self) -> None:
+        """Opens the leading dimension of inputs that declare it as 1, where the runtime can.
+
+        `inputs` tells of it afterwards.
+        """
+        return
+
+    def enter_thread(self) -> None:
+        """Called once in every thread besides the main one that is to call `infer`."""
+        return
 
     @abstractmethod
     def placement(self) -> Placement:

@@ -135,6 +135,11 @@ class _Session(Session):
         tensors = {name: _array(value) for name, value in pairs if isinstance(value, torch.Tensor)}
         return tensors, [name for name, _ in pairs if name not in tensors]
 
+    def enter_thread(self) -> None:
+        # PyTorchMobile's holds for its own thread only, and each as long as it is kept.
+        self._no_gradients = torch.inference_mode()
+        self._no_gradients.__enter__()
+
     def placement(self) -> Placement:
         engine = torch.backends.quantized.engine
         return Placement("", "CPU", quantized_engine=engine, fallback=self._fallback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from edgeopt_agent.runtimes._base import (
     OperatorTime,
     Placement,
     ProviderRequest,
+    Quantization,
     Runtime,
     RuntimeInfo,
     Session,
@@ -122,6 +124,19 @@ class _Session(Session):
         read = self._interpreter.get_tensor
         return {name: as_tensor(read(d["index"])) for name, d in details.items()}, []
 
+    def quantized_outputs(self) -> Mapping[str, Quantization]:
+        details = _named(self._interpreter.get_output_details()).items()
+        found = ((name, _quantization(detail)) for name, detail in details)
+        return {name: quantization for name, quantization in found if quantization}
+
+    def open_batch(self) -> None:
+        self.inputs = [
+            replace(spec, shape=(None, *spec.shape[1:]))
+            if spec.shape and spec.shape[0] == 1
+            else spec
+            for spec in self.inputs or ()
+        ]
+
     def placement(self) -> Placement:
         wanted = [Path(provider.name).name for provider in self._settings.providers]
         requested = ", ".join(wanted) or ("CPU" if self._settings.disable_xnnpack else "")
@@ -212,7 +227,15 @@ def _spec(name: str, detail: dict[str, Any]) -> TensorSpec:
         name,
         tuple(None if size < 0 else int(size) for size in shape),
         "string" if dtype.kind in "OSU" else dtype.name,
+        _quantization(detail),
     )
+
+
+def _quantization(detail: dict[str, Any]) -> Quantization | None:
+    """Of a whole tensor; a scale of 0 says that there is none."""
+    scale, zero_point = detail["quantization"]
+    integers = np.dtype(detail["dtype"]).kind in "iu"
+    return Quantization(float(scale), int(zero_point)) if scale and integers else None
 
 
 def _plain(array: Array) -> Array:

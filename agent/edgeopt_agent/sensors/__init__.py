@@ -13,16 +13,32 @@ from pathlib import Path
 
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_agent.errors import Unavailable
-from edgeopt_agent.sensors._base import Channel, Quantity, Sensor
+from edgeopt_agent.sensors._base import Channel, Quantity, Scope, Sensor
 
-__all__ = ["Channel", "Found", "Quantity", "Sensor", "discover", "names", "values", "working"]
+__all__ = [
+    "Channel",
+    "Found",
+    "Quantity",
+    "Scope",
+    "Sensor",
+    "discover",
+    "names",
+    "values",
+    "working",
+]
 
 _BUILT_IN = {
     "battery": "edgeopt_agent.sensors._battery:Battery",
     "clock": "edgeopt_agent.sensors._clock:Clock",
+    "dumpsys-battery": "edgeopt_agent.sensors._dumpsys_battery:DumpsysBattery",
+    "dumpsys-thermal": "edgeopt_agent.sensors._dumpsys_thermal:DumpsysThermal",
     "hwmon-power": "edgeopt_agent.sensors._hwmon_power:HwmonPower",
+    "jetson-iio": "edgeopt_agent.sensors._jetson_iio:JetsonIio",
     "rapl": "edgeopt_agent.sensors._rapl:Rapl",
+    "rpi-pmic": "edgeopt_agent.sensors._rpi_pmic:RaspberryPiPmic",
+    "rpi-temperature": "edgeopt_agent.sensors._rpi_temperature:RaspberryPiTemperature",
     "rpi-throttle": "edgeopt_agent.sensors._rpi_throttle:RaspberryPiThrottle",
+    "termux-battery": "edgeopt_agent.sensors._termux_battery:TermuxBattery",
     "thermal": "edgeopt_agent.sensors._thermal:Thermal",
     "throttle": "edgeopt_agent.sensors._throttle:Throttle",
 }
@@ -48,16 +64,19 @@ def names() -> list[str]:
     return [*_BUILT_IN, *sorted(entry_points(group=_GROUP).names - _BUILT_IN.keys())]
 
 
-def discover(root: Path = Path("/")) -> list[Found]:
+def discover(root: Path = Path("/"), *, slow: bool = True) -> list[Found]:
     """Looks for every sensor below `root` and reads each once; never raises. The caller closes.
 
     A channel's name is unique within the device: a sensor that brings a taken one is unavailable.
+    Without `slow` the slow ones are left out, and not even asked.
     """
     found: list[Found] = []
     for name in names():
         taken = {channel.name for one in found if one.sensor for channel in one.sensor.channels}
         try:
-            found.append(Found(name, _working(name, root, taken)))
+            kind = _load(name)
+            if slow or not kind.slow:
+                found.append(Found(name, _working(kind, root, taken)))
         except Unavailable as reason:
             found.append(Found(name, None, str(reason)))
         except Exception as error:  # noqa: BLE001 - a third party's sensor may raise anything
@@ -65,9 +84,9 @@ def discover(root: Path = Path("/")) -> list[Found]:
     return found
 
 
-def working(root: Path = Path("/")) -> list[Sensor]:
-    """The sensors that work here, opened; the caller closes them."""
-    return [found.sensor for found in discover(root) if found.sensor is not None]
+def working(root: Path = Path("/"), *, slow: bool = False) -> list[Sensor]:
+    """The sensors that work here, opened; the caller closes them. Slow ones only if asked for."""
+    return [found.sensor for found in discover(root, slow=slow) if found.sensor is not None]
 
 
 def values(sensor: Sensor) -> list[device_pb2.SensorValue]:
@@ -79,8 +98,8 @@ def values(sensor: Sensor) -> list[device_pb2.SensorValue]:
     ]
 
 
-def _working(name: str, root: Path, taken: set[str]) -> Sensor:
-    sensor = _load(name).discover(root)
+def _working(kind: type[Sensor], root: Path, taken: set[str]) -> Sensor:
+    sensor = kind.discover(root)
     try:
         fault = _fault([channel.name for channel in sensor.channels], sensor.read(), taken)
     except BaseException:

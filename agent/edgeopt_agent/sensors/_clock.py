@@ -6,7 +6,7 @@ import math
 import re
 from pathlib import Path
 
-from edgeopt_agent.sensors._base import Quantity
+from edgeopt_agent.sensors._base import Channel, Quantity
 from edgeopt_agent.sysfs import FileSensor, KeptFile, Search
 
 _KHZ = 1e3
@@ -35,9 +35,9 @@ class Clock(FileSensor):
     def discover(cls, root: Path) -> Clock:
         search = Search()
         for policy in search.folders(root / "sys/devices/system/cpu/cpufreq", r"policy\d+"):
-            name = policy.name.replace("policy", "cpu")
-            search.add(name, Quantity.CLOCK_HZ, policy / "scaling_cur_freq", _KHZ)
+            channel = Channel(policy.name.replace("policy", "cpu"), Quantity.CLOCK_HZ)
+            search.add(channel, policy / "scaling_cur_freq", _KHZ)
         cpuinfo = root / "proc/cpuinfo"
         if not search.found and "cpu MHz" in search.text(cpuinfo):
-            search.add("cpu0", Quantity.CLOCK_HZ, cpuinfo, _MHZ, _CpuInfo)
+            search.add(Channel("cpu0", Quantity.CLOCK_HZ), cpuinfo, _MHZ, _CpuInfo)
         return cls(search.require("no cpufreq policy, and /proc/cpuinfo names no clock"))

@@ -13,7 +13,6 @@ from edgeopt_agent.sysfs import KeptFile, Search
 
 _FLAGS = Quantity.THROTTLE_FLAGS
 _SYSFS = "soc*/soc*:firmware/get_throttled"
-_MAILBOX = "dev/vcio"
 _NOW = 0xF
 _STICKY_SHIFT = 16
 
@@ -41,19 +40,13 @@ class RaspberryPiThrottle(Sensor):
     def discover(cls, root: Path) -> RaspberryPiThrottle:
         search = Search()
         for path in (root / "sys/devices/platform").glob(_SYSFS):
-            search.add("throttled", _FLAGS, path, open_file=_Hexadecimal)
+            search.add(Channel("throttled", _FLAGS), path, open_file=_Hexadecimal)
         for file in search.found.values():
             return cls(file, 100_000_000)
-        mailbox = root / _MAILBOX
         try:
-            return cls(Mailbox(mailbox), 1_000_000_000)
-        except PermissionError as error:
-            raise Unavailable(
-                f"{mailbox}: permission denied; the agent's user must be in its group, usually video"
-            ) from error
-        except OSError as error:
-            nothing = "no Raspberry Pi firmware: neither its file get_throttled nor /dev/vcio"
-            raise search.refusal or Unavailable(nothing) from error
+            return cls(Mailbox(Firmware.find(root)), 1_000_000_000)
+        except Unavailable as reason:
+            raise search.refusal or reason from None
 
     def read(self) -> list[float]:
         flags = self._source.read_number()
@@ -75,13 +68,8 @@ class _Hexadecimal(KeptFile):
 class Mailbox:
     """`vcgencmd get_throttled`, without the command."""
 
-    def __init__(self, path: Path) -> None:
-        """Opens the firmware's mailbox.
-
-        Raises:
-            OSError: when it is missing or denied.
-        """
-        self._firmware = Firmware(path)
+    def __init__(self, firmware: Firmware) -> None:
+        self._firmware = firmware
 
     def read_number(self) -> float:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edgeopt_agent.sensors._base import Quantity
+from edgeopt_agent.sensors._base import Channel, Quantity
 from edgeopt_agent.sysfs import FileSensor, Search, read_int
 
 _CELSIUS = Quantity.TEMPERATURE_CELSIUS
@@ -37,7 +37,7 @@ class Thermal(FileSensor):
             kinds.add(kind.replace("-", "_"))
             if kind.startswith("PMIC") and read_int(zone / "temp") == _PMIC_CONSTANT:
                 continue
-            search.add(kind, _CELSIUS, zone / "temp", _MILLI)
+            search.add(Channel(kind, _CELSIUS), zone / "temp", _MILLI)
         for chip in search.folders(root / "sys/class/hwmon", r"hwmon\d+"):
             name = search.text(chip / "name") or chip.name
             # The kernel mirrors zones as chips of the zone's name, "-" written "_"
@@ -46,7 +46,8 @@ class Thermal(FileSensor):
                 continue
             for number in search.numbers(chip, r"temp(\d+)_input"):
                 label = search.text(chip / f"temp{number}_label") or f"temp{number}"
-                search.add(f"{name}-{label}", _CELSIUS, chip / f"temp{number}_input", _MILLI)
+                channel = Channel(f"{name}-{label}", _CELSIUS)
+                search.add(channel, chip / f"temp{number}_input", _MILLI)
         return cls(search.require("no thermal zone and no hwmon chip with a temperature"))
 
     def read(self) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from edgeopt_agent.sensors._base import Quantity
+from edgeopt_agent.sensors._base import Channel, Quantity
 from edgeopt_agent.sysfs import FileSensor, Search
 
 # Cooling devices that slow something down; fans and the like are none of them. "cpufreq" and
@@ -30,7 +30,7 @@ class Throttle(FileSensor):
         for device in search.folders(root / "sys/class/thermal", r"cooling_device\d+"):
             kind = search.text(device / "type")
             if _SLOWS_DOWN.search(kind):
-                search.add(kind, Quantity.THROTTLE_FLAGS, device / "cur_state")
+                search.add(Channel(kind, Quantity.THROTTLE_FLAGS), device / "cur_state")
         packages = set()
         for cpu in search.folders(root / "sys/devices/system/cpu", r"cpu\d+"):
             counts = cpu / "thermal_throttle"
@@ -47,4 +47,4 @@ class Throttle(FileSensor):
 
 
 def _count(search: Search, name: str, path: Path) -> None:
-    search.add(name, Quantity.THROTTLE_COUNT, path)
+    search.add(Channel(name, Quantity.THROTTLE_COUNT), path)

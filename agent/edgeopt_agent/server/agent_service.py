@@ -160,6 +160,16 @@ class AgentService(agent_pb2_grpc.AgentServiceServicer):
         )
         return agent_pb2.ReleaseLeaseResponse()
 
+    @unary
+    async def AnswerLook(  # noqa: N802
+        self, request: agent_pb2.AnswerLookRequest, _: Context
+    ) -> agent_pb2.AnswerLookResponse:
+        validate.benchmark_name(request.name)
+        validate.at_least_zero("launch", request.launch)
+        validate.answer(request.answer)
+        heard = self._state.queue.answer_look(request.name, request.launch, request.answer)
+        return agent_pb2.AnswerLookResponse(heard=heard)
+
     @streaming
     async def WatchBenchmark(  # noqa: N802
         self, request: agent_pb2.WatchBenchmarkRequest, _: Context

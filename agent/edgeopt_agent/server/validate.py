@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Sequence, Sized
 from pathlib import PurePosixPath
 
-from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
 from edgeopt_agent import runtimes
 from edgeopt_agent.blobs import Digest
 from edgeopt_agent.errors import InvalidArgument
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_LAUNCHES = 1000
+# Each is a process with a model in it.
+_MAX_SUBJECTS = 16
 # It must fit into an answer, too.
 _MAX_BENCHMARK_BYTES = 2**20
 _MAX_DURATION_NS = 24 * 3600 * 10**9
@@ -43,13 +45,10 @@ def benchmark(value: benchmark_pb2.Benchmark) -> None:
     """Raises InvalidArgument when this agent cannot run it as it is written."""
     if value.ByteSize() > _MAX_BENCHMARK_BYTES:
         _refuse("benchmark", f"{value.ByteSize()} bytes", f"at most {_MAX_BENCHMARK_BYTES}")
-    if len(value.subjects) != 1:
-        _refuse(
-            "subjects",
-            len(value.subjects),
-            "exactly one: this agent measures one subject at a time",
-        )
-    _subject(value.subjects[0])
+    if not 1 <= len(value.subjects) <= _MAX_SUBJECTS:
+        _refuse("subjects", len(value.subjects), f"1 to {_MAX_SUBJECTS} models")
+    for subject in value.subjects:
+        _subject(subject)
     _plan(value.plan)
 
 
@@ -75,6 +74,13 @@ def benchmark_name(value: str) -> None:
     """Whatever names a benchmark."""
     if not _BENCHMARK_NAME.fullmatch(value):
         _refuse("name", value, "benchmarks/ID, as CreateBenchmark gave it")
+
+
+def answer(value: int) -> None:
+    """What AnswerLook says."""
+    known = agent_pb2.AnswerLookRequest.Answer
+    if value not in known.values() or value == known.ANSWER_UNSPECIFIED:
+        _refuse("answer", value, "ANSWER_CONTINUE, ANSWER_STOP or ANSWER_REPEAT")
 
 
 def at_least_zero(field: str, value: int) -> None:

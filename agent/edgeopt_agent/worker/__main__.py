@@ -15,6 +15,8 @@ from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.worker.events import EventWriter
 
 _PR_SET_PDEATHSIG = 1
+# Functions of passes.py.
+PASSES = ("energy", "evaluate", "profile", "outputs")
 # How C++, torch and ONNX Runtime say that an allocation failed.
 _NO_MEMORY = re.compile(r"bad_alloc|(can't|cannot|failed to) allocate memory", re.IGNORECASE)
 
@@ -26,13 +28,16 @@ def main() -> int:
     parser.add_argument("--launch", type=int, required=True)
     parser.add_argument("--confinement", type=Confinement.parse, required=True)
     parser.add_argument("--allow", action="append", default=[], help="kinds of code that may run")
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--outputs", action="store_true")
+    parser.add_argument(
+        "--subject", type=int, default=0, help="index into the benchmark's subjects"
+    )
+    parser.add_argument("--turns", type=int, help="descriptor that tells when it is its turn")
+    parser.add_argument("--pass", dest="pass_", choices=PASSES, help="instead of a launch")
     arguments = parser.parse_args()
     _expendable(arguments.events)
     # What a runtime prints must not look like an event, nor fill a pipe that nobody reads.
     os.dup2(2, 1)
-    emit = EventWriter(arguments.events, arguments.launch)
+    emit = EventWriter(arguments.events, arguments.launch, arguments.subject)
     benchmark = benchmark_pb2.Benchmark.FromString(sys.stdin.buffer.read())
     try:
         arguments.confinement.enter()
@@ -57,26 +62,33 @@ def _run(
     """The exit code."""
     try:
         from edgeopt_agent.runtimes import ModelError
+        from edgeopt_agent.worker import passes
         from edgeopt_agent.worker.launch import Launch
+        from edgeopt_agent.worker.task import Task
+        from edgeopt_agent.worker.turns import Turns
     except ImportError as error:
         emit.fail(
             "RUNTIME_UNAVAILABLE", f"this device lacks numpy, which every runtime needs: {error}"
         )
         return 1
-    allowed = frozenset(arguments.allow)
-    launch = Launch(benchmark, arguments.folder, emit, arguments.confinement, allowed)
+    task = Task(
+        benchmark,
+        arguments.subject,
+        arguments.folder,
+        emit,
+        arguments.confinement,
+        frozenset(arguments.allow),
+    )
     try:
-        if arguments.profile:
-            launch.profile()
-        elif arguments.outputs:
-            launch.outputs()
+        if arguments.pass_:
+            getattr(passes, arguments.pass_)(task)
         else:
-            launch.measure()
+            Launch(task, Turns(arguments.turns, emit)).measure()
     except ModelError as error:
         emit.fail("OUT_OF_MEMORY" if _NO_MEMORY.search(str(error)) else error.reason, str(error))
         return 1
     except Unavailable as error:
-        emit.fail("RUNTIME_UNAVAILABLE", f"{benchmark.subjects[0].runtime}: {error}")
+        emit.fail("RUNTIME_UNAVAILABLE", f"{task.subject.runtime}: {error}")
         return 1
     return 0
 

@@ -39,12 +39,14 @@ _FIXED = {
 class EventWriter:
     """The worker's end."""
 
-    def __init__(self, descriptor: int, launch: int) -> None:
+    def __init__(self, descriptor: int, launch: int, subject: int = 0) -> None:
         self._descriptor = descriptor
         self._launch = launch
+        self._subject = subject
 
     def __call__(self, event: benchmark_pb2.BenchmarkEvent) -> None:
         event.launch = self._launch
+        event.subject = self._subject
         data = event.SerializeToString()
         view = memoryview(_LENGTH.pack(len(data)) + data)
         while view:

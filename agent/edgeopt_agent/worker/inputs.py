@@ -8,6 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent.runtimes import ModelError, TensorSpec, check_feeds
 
 # What numpy and zipfile raise for files that are damaged, encrypted or no archive.
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     TypeError,
@@ -38,6 +39,7 @@ def make_feeds(
     declared: Sequence[TensorSpec] | None,
     source: benchmark_pb2.InputSource,
     file: Path | None = None,
+    batch: int = 0,
 ) -> dict[str, Array]:
     """One array per input, in the model's order.
 
@@ -45,6 +47,7 @@ def make_feeds(
         declared: the model's inputs; None where the file does not tell (.ptl without signature).
         source: sizes, shapes and ranges that the user gave.
         file: an .npz with one array per input, instead of values made here.
+        batch: the size of every input's leading dimension; 0 or 1: as declared and given.
 
     Raises:
         ModelError: INPUT_REQUIRED where something is left open, INPUT_MISMATCH where what was
@@ -56,10 +59,17 @@ def make_feeds(
                 "INPUT_MISMATCH",
                 "an input file gives all values and shapes: leave --dim, --shape and --input-range out",
             )
-        return _from_file(declared, file)
+        feeds = _from_file(declared, file)
+        for name, array in feeds.items():
+            _check_batch(name, array.shape, batch, "the input file")
+        return feeds
     specs = _specs_from_shapes(source) if declared is None else declared
     _check_names(specs, source)
-    symbols = _bind(specs, source)
+    leading: dict[str, int] = {}
+    if batch > 1:
+        leading = {symbol: batch for spec in specs for symbol in _leading(spec)}
+        specs = [_with_batch(spec, source, batch) for spec in specs]
+    symbols = _bind(specs, source, {**source.dimensions, **leading})
     feeds = {}
     for index, spec in enumerate(specs):
         shape = _shape(spec, _override(source, spec.name), symbols)
@@ -79,7 +89,7 @@ def _from_file(declared: Sequence[TensorSpec] | None, file: Path) -> dict[str, A
         # Opened here, because numpy leaves a file open that turns out to be no archive.
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = {name: _array(archive[name], name) for name in archive.files}
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ModelError("INPUT_MISMATCH", f"the input file cannot be read: {error}") from error
     if declared is None:
         return arrays
@@ -92,6 +102,48 @@ def _array(value: Any, name: str) -> Array:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"its entry {name!r} is no array")
     return value
+
+
+def _leading(spec: TensorSpec) -> list[str]:
+    """The symbol of its leading dimension, if it has one."""
+    return [size for size in (spec.shape or ())[:1] if isinstance(size, str)]
+
+
+def _with_batch(spec: TensorSpec, source: benchmark_pb2.InputSource, batch: int) -> TensorSpec:
+    """The input with this leading dimension; one without dimensions is left as it is.
+
+    Raises:
+        ModelError: INPUT_MISMATCH where something else fixes it.
+    """
+    override = _override(source, spec.name)
+    if override is not None:
+        _check_batch(spec.name, override.dimensions, batch, "--shape")
+    if not spec.shape:
+        return spec
+    leading = spec.shape[0]
+    if isinstance(leading, int) and leading != batch:
+        raise ModelError(
+            "INPUT_MISMATCH",
+            f"input {spec} has a leading dimension of {leading} that cannot be changed here: "
+            f"--batch {batch} needs a model whose leading dimension is open",
+        )
+    given = source.dimensions.get(leading, batch) if isinstance(leading, str) else batch
+    if given != batch:
+        raise ModelError(
+            "INPUT_MISMATCH",
+            f"--batch {batch} and --dim {leading}={given} both give the leading dimension of input "
+            f"{spec}: leave one out",
+        )
+    return replace(spec, shape=(batch, *spec.shape[1:]))
+
+
+def _check_batch(name: str, shape: Sequence[int], batch: int, where: str) -> None:
+    if batch > 1 and shape and shape[0] != batch:
+        raise ModelError(
+            "INPUT_MISMATCH",
+            f"--batch {batch} and {where} do not agree: input {name!r} has a leading dimension of "
+            f"{shape[0]} there",
+        )
 
 
 def _specs_from_shapes(source: benchmark_pb2.InputSource) -> list[TensorSpec]:
@@ -128,9 +180,11 @@ def _check_names(specs: Sequence[TensorSpec], source: benchmark_pb2.InputSource)
             )
 
 
-def _bind(specs: Sequence[TensorSpec], source: benchmark_pb2.InputSource) -> dict[str, int]:
-    """Sizes of all symbols that something binds: --dim, then --shape, then leading ones to 1."""
-    symbols = dict(source.dimensions)
+def _bind(
+    specs: Sequence[TensorSpec], source: benchmark_pb2.InputSource, bound: Mapping[str, int]
+) -> dict[str, int]:
+    """Sizes of all symbols: those bound by --dim and --batch, then --shape, then leading ones to 1."""
+    symbols = dict(bound)
     for spec in specs:
         override = _override(source, spec.name)
         if override is None or spec.shape is None:

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import runtimes
-from edgeopt_agent.confine import Confinement
-from edgeopt_agent.errors import Unavailable
-from edgeopt_agent.worker import inputs, memory, timing
+from edgeopt_agent.worker import memory, timing
+from edgeopt_agent.worker.load import Load
 from edgeopt_agent.worker.state import StateReader
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Feeds = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
-
-Event = benchmark_pb2.BenchmarkEvent
-Emit = Callable[[Event], None]
-Phase = benchmark_pb2.Progress.Phase
-# Start time, index of the first sample.
-Block = tuple[int, int]
+from edgeopt_agent.worker.task import Event, Opened, Task, inference
+from edgeopt_agent.worker.turns import Turns
 
 # A sample buffer stops here: 40 MB, and 50 s of the fastest model seen.
 _MAX_SAMPLES = 5_000_000
@@ -35,64 +22,67 @@ _SAMPLES_PER_EVENT = 100_000
 # A reading of a machine with a hundred channels has about 3 kB.
 _READINGS_PER_EVENT = 500
 _PROGRESS_NS = 1_000_000_000
-_PROFILE_INFERENCES = 20
+
+
+@dataclass(frozen=True)
+class _Block:
+    start_ns: int
+    wall_ns: int
+    cpu_ns: int
+    # Its samples' places in the buffer.
+    first: int
+    last: int
+    stream_samples: tuple[int, ...]
 
 
 class Launch:
-    """One subject in this process.
+    """Times one subject in this process, alone or in turns with others."""
 
-    `folder` holds the model's files below `model` and, where the user gave inputs, `inputs.npz`.
-    What this writes goes into the confinement's scratch folder, else into `folder`.
-    """
-
-    def __init__(
-        self,
-        benchmark: benchmark_pb2.Benchmark,
-        folder: Path,
-        emit: Emit,
-        confinement: Confinement = Confinement(),  # noqa: B008 - it cannot be changed
-        allowed_code: frozenset[str] = frozenset(),
-    ) -> None:
-        self._seal = confinement.seal
-        self._scratch = Path(confinement.scratch or folder)
-        self._allowed_code = allowed_code
-        self._plan = benchmark.plan
-        self._subject = benchmark.subjects[0]
-        self._folder = folder
-        self._emit = emit
+    def __init__(self, task: Task, turns: Turns) -> None:
+        self._task = task
+        self._plan = task.plan
+        self._turns = turns
 
     def measure(self) -> None:
         """Times this launch and reports it."""
-        self._progress(benchmark_pb2.Progress.PHASE_LOADING)
-        runtime = runtimes.load(self._subject.runtime)
+        task, turns = self._task, self._turns
+        task.progress(benchmark_pb2.Progress.PHASE_LOADING)
+        runtime = task.load_runtime()
         # Finding sensors takes time and memory: neither is the model's.
-        state = StateReader()
+        state = StateReader(self._plan.canary_interval_ns)
+        turns.begin()
         memory.reset_peak()
         runtime_rss = memory.read().get("VmRSS", 0)
-        session, feeds, load_ns = self._load(runtime, self._settings())
+        opened = task.open(runtime)
         # What the collector would do, it would do in the middle of a block.
         gc.collect()
         gc.disable()
-        with _inference():
-            first_ns = timing.time_once(session.infer)
-        self._emit(Event(execution=self._execution(runtime, session, feeds)))
+        with inference():
+            first_ns = timing.time_once(opened.session.infer)
+        task.emit(Event(execution=self._execution(opened)))
+        sessions, stream_rss = self._open_streams(opened)
+        load = Load(sessions, self._plan)
         overhead_ns = timing.harness_overhead_ns()
-        readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
+        turns.end()
 
         # From here on the device is never idle: a pause would slow what follows it.
-        warmup = self._warm_up(session.infer)
+        turns.begin()
+        readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
+        warmup = self._warm_up(load)
+        turns.end()
         warm_peak = memory.read().get("VmHWM", 0)
-        samples, blocks, timed_ns = self._timed(session.infer, state, readings)
+        samples, blocks = self._timed(load, state, readings)
 
         readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
         end = memory.read()
         self._report(samples, blocks, readings)
         result = benchmark_pb2.LaunchResult(
-            load_ns=load_ns,
+            load_ns=opened.load_ns,
             first_inference_ns=first_ns,
             warmup_inferences=warmup,
             harness_overhead_ns=overhead_ns,
-            timed_ns=timed_ns,
+            timed_ns=sum(block.wall_ns for block in blocks),
+            stream_rss_bytes=stream_rss,
         )
         if end:
             peak = max(warm_peak, end["VmHWM"] - samples.itemsize * len(samples))
@@ -104,185 +94,122 @@ class Launch:
                     file_bytes=end["RssFile"],
                 )
             )
-        self._emit(Event(result=result))
+        task.emit(Event(result=result))
 
-    def profile(self) -> None:
-        """A short pass of its own, because profiling slows what it profiles."""
-        self._progress(benchmark_pb2.Progress.PHASE_PROFILING)
-        runtime = runtimes.load(self._subject.runtime)
-        profile = benchmark_pb2.Profile(inferences=_PROFILE_INFERENCES)
-        session, _, _ = self._load(runtime, self._settings(profile_dir=self._scratch))
-        try:
-            for operator in session.profile(_PROFILE_INFERENCES):
-                profile.operators.add(
-                    name=operator.name,
-                    type=operator.type,
-                    duration_ns=operator.duration_ns,
-                    calls=operator.calls,
-                    provider=operator.provider,
-                )
-        except Unavailable as reason:
-            profile.unavailable_reason = str(reason)
-        self._emit(Event(profile=profile))
+    def _open_streams(self, first: Opened) -> tuple[list[runtimes.Session], list[int]]:
+        """All streams' sessions, and the resident memory after each where there are several."""
+        sessions, resident = [], []
+        for session in self._task.streams(first):
+            sessions.append(session)
+            resident.append(memory.read().get("VmRSS", 0))
+        return sessions, resident if len(sessions) > 1 and resident[0] else []
 
-    def outputs(self) -> None:
-        """Writes the outputs of a first inference into `outputs.npz`, in a process of its own.
-
-        A stateful model says something else after a thousand inferences.
-        """
-        import numpy as np
-
-        runtime = runtimes.load(self._subject.runtime)
-        session, _, _ = self._load(runtime, self._settings())
-        with _inference():
-            session.infer()
-        tensors, left_out = session.outputs()
-        with (self._scratch / "outputs.npz").open("wb") as file:
-            np.savez(file, **tensors)  # type: ignore[arg-type]
-        # The agent names the file by its digest.
-        self._emit(Event(outputs=benchmark_pb2.Outputs(left_out=left_out)))
-
-    def _settings(self, profile_dir: Path | None = None) -> runtimes.Settings:
-        return runtimes.Settings(
-            threads=self._subject.threads,
-            providers=[
-                runtimes.ProviderRequest(p.name, dict(p.options)) for p in self._subject.providers
-            ],
-            disable_xnnpack=self._subject.disable_xnnpack,
-            graph_optimization=self._subject.graph_optimization,
-            quantized_engine=self._subject.quantized_engine,
-            profile_dir=profile_dir,
-            allowed_code=self._allowed_code,
-        )
-
-    def _load(
-        self, runtime: runtimes.Runtime, settings: runtimes.Settings
-    ) -> tuple[runtimes.Session, Feeds, int]:
-        """Opens and prepares the model; the time in between, spent on making inputs, is not load."""
-        # Everything that is ours is imported and open; what comes now is somebody else's.
-        self._seal()
-        before = time.perf_counter_ns()
-        session = runtime.open(self._folder / "model" / self._subject.files[0].name, settings)
-        opened = time.perf_counter_ns()
-        source = self._subject.inputs
-        file = self._folder / "inputs.npz" if source.HasField("file") else None
-        feeds = inputs.make_feeds(session.inputs, source, file)
-        made = time.perf_counter_ns()
-        session.prepare(feeds)
-        return session, feeds, opened - before + time.perf_counter_ns() - made
-
-    def _warm_up(self, infer: Callable[[], object]) -> int:
+    def _warm_up(self, load: Load) -> int:
         phase = benchmark_pb2.Progress.PHASE_WARMING_UP
-        goal = (self._plan.warmup_duration_ns, self._plan.warmup_inferences)
-        self._progress(phase)
+        goal = (self._plan.warmup_duration_ns, self._plan.warmup_inferences * load.streams)
+        self._task.progress(phase)
         spent = count = 0
         while not _done(spent, count, goal):
-            with _inference():
-                more, calls = timing.run_for(infer, min(_PROGRESS_NS, goal[0] - spent), 1)
+            with inference():
+                more, calls = load.run(min(_PROGRESS_NS, goal[0] - spent), 1)
             spent, count = spent + more, count + calls
-            self._progress(phase, count, _fraction(spent, count, goal))
+            self._task.progress(phase, count, _fraction(spent, count, goal))
         return count
 
     def _timed(
-        self,
-        infer: Callable[[], object],
-        state: StateReader,
-        readings: list[benchmark_pb2.StateReading],
-    ) -> tuple[array[int], list[Block], int]:
-        """Times blocks until the plan is met, and reads the device's state between them."""
+        self, load: Load, state: StateReader, readings: list[benchmark_pb2.StateReading]
+    ) -> tuple[array[int], list[_Block]]:
+        """Times blocks until the plan is met, and reads the device's state between them.
+
+        Among others, the agent decides when the plan is met: it counts for all of them.
+        """
         phase = benchmark_pb2.Progress.PHASE_MEASURING
-        goal = (self._plan.duration_ns, self._plan.inferences)
-        self._progress(phase)
+        plan, turns = self._plan, self._turns
+        goal = (plan.duration_ns, plan.inferences)
+        self._task.progress(phase)
         samples = array("q")
-        blocks: list[Block] = []
-        timed = reported = 0
-        while not _done(timed, len(samples), goal):
-            blocks.append((time.perf_counter_ns(), len(samples)))
-            with _inference():
-                timed += timing.time_block(
-                    infer, samples, self._plan.block_duration_ns, self._plan.block_inferences
-                )
+        blocks: list[_Block] = []
+        spent = reported = 0
+        while turns.begin() if turns.alternate else not _done(spent, len(samples), goal):
+            with inference():
+                if plan.settle_inferences:
+                    load.run(0, plan.settle_inferences)
+                block = self._time_block(load, samples)
+            blocks.append(block)
+            spent += block.wall_ns
             readings.append(state.read(benchmark_pb2.StateReading.MOMENT_BETWEEN_BLOCKS))
+            turns.end(block.wall_ns, block.last - block.first)
             if len(samples) >= _MAX_SAMPLES:
-                self._warn(
+                self._task.warn(
                     "CUT_SHORT",
-                    f"a launch ended after {len(samples)} inferences in {timed / 1e9:.0f} s: more "
+                    f"a launch ended after {len(samples)} inferences in {spent / 1e9:.0f} s: more "
                     "are not kept; use more --launches instead of a longer --duration",
                 )
                 break
-            if timed - reported > _PROGRESS_NS:
-                reported = timed
-                self._progress(phase, len(samples), _fraction(timed, len(samples), goal))
-        return samples, blocks, timed
+            if plan.filler_duration_ns:
+                with inference():
+                    spent += load.run(plan.filler_duration_ns, 1)[0]
+            if spent - reported > _PROGRESS_NS and not turns.alternate:
+                reported = spent
+                self._task.progress(phase, len(samples), _fraction(spent, len(samples), goal))
+        return samples, blocks
+
+    @staticmethod
+    def _time_block(load: Load, samples: array[int]) -> _Block:
+        first, start, cpu = len(samples), time.perf_counter_ns(), time.process_time_ns()
+        times = load.block(samples)
+        cpu = time.process_time_ns() - cpu
+        return _Block(start, times.wall_ns, cpu, first, len(samples), times.stream_samples)
 
     def _report(
         self,
         samples: array[int],
-        blocks: list[Block],
+        blocks: list[_Block],
         readings: list[benchmark_pb2.StateReading],
     ) -> None:
         """Sends what was measured in few and large messages: each costs the agent CPU time."""
-        ends = [first for _, first in blocks[1:]] + [len(samples)]
         message = benchmark_pb2.Samples()
         pending = 0
-        for (start, first), last in zip(blocks, ends, strict=True):
-            # A block too large for one message comes as several.
-            for cut in range(first, last, _SAMPLES_PER_EVENT):
-                part = samples[cut : min(last, cut + _SAMPLES_PER_EVENT)]
+        for number, block in enumerate(blocks):
+            # A block too large for one message comes as several; the host puts them together
+            # again by their round.
+            for cut in range(block.first, block.last, _SAMPLES_PER_EVENT):
+                part = samples[cut : min(block.last, cut + _SAMPLES_PER_EVENT)]
                 if pending + len(part) > _SAMPLES_PER_EVENT:
-                    self._emit(Event(samples=message))
+                    self._task.emit(Event(samples=message))
                     message, pending = benchmark_pb2.Samples(), 0
-                message.blocks.add(start_time_ns=start + sum(samples[first:cut]), latency_ns=part)
+                message.blocks.add(
+                    start_time_ns=block.start_ns,
+                    latency_ns=part,
+                    duration_ns=block.wall_ns,
+                    cpu_ns=block.cpu_ns,
+                    round=number,
+                    stream_samples=block.stream_samples,
+                )
                 pending += len(part)
-        self._emit(Event(samples=message))
-        for cut in range(0, len(readings), _READINGS_PER_EVENT):
-            part_of_readings = readings[cut : cut + _READINGS_PER_EVENT]
-            self._emit(Event(state=benchmark_pb2.StateReadings(readings=part_of_readings)))
+        self._task.emit(Event(samples=message))
+        for first in range(0, len(readings), _READINGS_PER_EVENT):
+            some = readings[first : first + _READINGS_PER_EVENT]
+            self._task.emit(Event(state=benchmark_pb2.StateReadings(readings=some)))
 
-    def _execution(
-        self, runtime: runtimes.Runtime, session: runtimes.Session, feeds: Feeds
-    ) -> benchmark_pb2.Execution:
-        placement = session.placement()
+    def _execution(self, opened: Opened) -> benchmark_pb2.Execution:
+        placement = opened.session.placement()
         execution = benchmark_pb2.Execution(
-            implementation=runtime.info.implementation,
-            version=runtime.info.version,
-            threads=self._subject.threads,
+            implementation=opened.runtime.info.implementation,
+            version=opened.runtime.info.version,
+            threads=self._task.subject.threads,
             requested_provider=placement.requested_provider,
             actual_provider=placement.actual_provider,
             delegated_share=placement.delegated_share,
             partitions=placement.partitions,
             quantized_engine=placement.quantized_engine,
         )
-        for name, array_ in feeds.items():
-            dtype = "string" if array_.dtype.kind in "SUO" else array_.dtype.name
-            execution.inputs.add(name=name, dimensions=array_.shape, dtype=dtype)
+        for name, fed in opened.feeds.items():
+            dtype = "string" if fed.dtype.kind in "SUO" else fed.dtype.name
+            execution.inputs.add(name=name, dimensions=fed.shape, dtype=dtype)
         if placement.fallback:
-            self._warn("FALLBACK", placement.fallback)
+            self._task.warn("FALLBACK", placement.fallback)
         return execution
-
-    def _warn(self, code: str, message: str) -> None:
-        self._emit(Event(warning=benchmark_pb2.BenchmarkWarning(code=code, message=message)))
-
-    def _progress(self, phase: Phase, inferences: int = 0, fraction: float = 0.0) -> None:
-        self._emit(
-            Event(
-                progress=benchmark_pb2.Progress(
-                    phase=phase, inferences=inferences, fraction=fraction
-                )
-            )
-        )
-
-
-@contextlib.contextmanager
-def _inference() -> Iterator[None]:
-    """Passes a runtime's own reason on when it fails while executing."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        reason = runtimes.readable(error)
-        raise runtimes.ModelError("INFERENCE_FAILED", f"the runtime failed: {reason}") from error
 
 
 def _done(spent_ns: int, count: int, goal: tuple[int, int]) -> bool:

@@ -1,13 +1,15 @@
-"""Device state around and between the timed blocks: temperature, clock, throttling."""
+"""Device state around and between the timed blocks: temperature, clock, throttling, neighbours."""
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
 from edgeopt_agent import sensors
 from edgeopt_agent.sensors import Quantity
+from edgeopt_agent.worker import canary
 
 Moment = benchmark_pb2.StateReading.Moment
 
@@ -17,6 +19,11 @@ _STATE = {
     Quantity.THROTTLE_FLAGS,
     Quantity.THROTTLE_COUNT,
 }
+# The kernel makes the whole of /proc/stat, a line per core and interrupt, for each read of it.
+_NEIGHBOURS_NS = 500_000_000
+# By so much slower than at the start, the host says that the device has become slower.
+_SLOWER = 1.1
+_STEAL_FIELD = 8
 
 
 class StateReader:
@@ -24,16 +31,25 @@ class StateReader:
 
     Power and battery gauges sit behind slow buses: reading them between blocks would disturb
     the blocks.
+
+    Args:
+        canary_interval_ns: how often to time the canary between blocks, besides at the start and
+            the end; 0: never at all.
+        root: "/", or a recorded tree.
     """
 
-    def __init__(self) -> None:
-        self._all = sensors.working()
+    def __init__(self, canary_interval_ns: int = 0, root: Path = Path("/")) -> None:
+        self._canary_interval_ns = canary_interval_ns
+        self._canary_start_ns = 0
+        self._canary_next_ns = 0
+        self._all = sensors.working(root)
         self._state = [s for s in self._all if {c.quantity for c in s.channels} <= _STATE]
         self._next_ns: dict[str, int] = {}
-        try:
-            self._schedstat = os.open("/proc/self/schedstat", os.O_RDONLY)
-        except OSError:
-            self._schedstat = -1
+        self._schedstat = _open(root / "proc/self/schedstat")
+        self._loadavg = _open(root / "proc/loadavg")
+        self._stat = _open(root / "proc/stat")
+        self._tick_ns = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        self._neighbours_next_ns = 0
 
     def read(self, moment: Moment) -> benchmark_pb2.StateReading:
         """One reading; channels whose sensor has nothing new yet are left out."""
@@ -52,4 +68,36 @@ class StateReader:
         if self._schedstat >= 0:
             # "time on the CPU, time waiting for one, time slices": Documentation/scheduler.
             reading.cpu_wait_ns = int(os.pread(self._schedstat, 64, 0).split()[1])
+        if not between or now >= self._neighbours_next_ns:
+            self._neighbours_next_ns = now + _NEIGHBOURS_NS
+            self._read_neighbours(reading)
+        if self._canary_interval_ns and (not between or now >= self._canary_next_ns):
+            self._canary_next_ns = now + self._canary_interval_ns
+            reading.canary_ns = self._time_canary()
         return reading
+
+    def _read_neighbours(self, reading: benchmark_pb2.StateReading) -> None:
+        """Documentation/filesystems/proc.rst, /proc/loadavg and /proc/stat."""
+        if self._loadavg >= 0:
+            # "0.20 0.18 0.12 1/80 11206": the fourth is running of all.
+            running = os.pread(self._loadavg, 128, 0).split()[3]
+            reading.runnable = int(running.partition(b"/")[0])
+        if self._stat >= 0:
+            # "cpu user nice system idle iowait irq softirq steal …", in ticks, of all cores.
+            ticks = os.pread(self._stat, 512, 0).partition(b"\n")[0].split()
+            if len(ticks) > _STEAL_FIELD:
+                reading.steal_ns = int(ticks[_STEAL_FIELD]) * self._tick_ns
+
+    def _time_canary(self) -> int:
+        if self._canary_start_ns:
+            return canary.measure_until(_SLOWER * self._canary_start_ns)
+        self._canary_start_ns = canary.first()
+        return self._canary_start_ns
+
+
+def _open(path: Path) -> int:
+    """A descriptor to keep; -1 where the kernel does not tell, or not this user (Android)."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1

@@ -17,6 +17,10 @@ from edgeopt_host.inventory import Device
 _STEP_S = 3.0
 
 
+class ClosesAtOnce(Unreachable):
+    """Something listens and hangs up: an agent that restarts, or that has all it can hold."""
+
+
 def diagnose(device: Device, device_id: str, identity: HostIdentity) -> DeviceError | None:
     """What stands between this host and an enrolled device; None when nothing seems to."""
     try:
@@ -39,7 +43,7 @@ def diagnose(device: Device, device_id: str, identity: HostIdentity) -> DeviceEr
             "`edgeopt-agent serve` that listens there, and is the device not overloaded?"
         )
     except (ConnectionError, ssl.SSLEOFError):
-        return Unreachable(
+        return ClosesAtOnce(
             f"{device.address} takes connections for {device.name!r} and closes them at once: does the "
             "agent just restart, or is there something between that cannot reach it?"
         )

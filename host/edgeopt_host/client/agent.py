@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ _PAGE = 1000
 _JOURNAL_LOST = {"STORAGE_FULL", "STATE_READ_ONLY", "STATE_UNUSABLE", "STATE_TOO_NEW"}
 
 _NS = 1_000_000_000
+
+_Answer = agent_pb2.AnswerLookRequest.Answer
 
 
 class Agent(BlobCalls):
@@ -157,6 +160,15 @@ class Agent(BlobCalls):
                 self._cancelled.wait(PAUSE_S)
             else:
                 return
+
+    def answer_look(self, name: str, launch: int, answer: _Answer) -> None:
+        """Tells a benchmark that has ended a launch how to go on; also while it is watched.
+
+        One that cannot be told goes on to what was planned.
+        """
+        request = agent_pb2.AnswerLookRequest(name=name, launch=launch, answer=answer)
+        with contextlib.suppress(grpc.RpcError):
+            self._agent.AnswerLook(request, timeout=_FAREWELL_S)
 
     def run(self, benchmark: benchmark_pb2.Benchmark) -> Iterator[benchmark_pb2.BenchmarkEvent]:
         """Runs a benchmark whose result nobody else is to fetch: created, watched, forgotten.

@@ -18,6 +18,10 @@ from edgeopt_host.identity import HostIdentity
 from edgeopt_host.inventory import Device
 
 
+# Longer than an agent waits for a handshake (edgeopt_agent/server/listen.py).
+_FULL_S = 15.0
+
+
 class Link(NamedTuple):
     """An open way to an agent; over TLS, who this host and the device are to each other."""
 
@@ -132,8 +136,10 @@ def _await(
         found = diagnose()
         if found is not None and not isinstance(found, Unreachable):
             return found
-        # An agent that restarts comes back.
-        if _channel.answers(channel, timeout_s, stop):
+        # An agent that restarts comes back; one whose connections are taken by who says nothing
+        # gives them up.
+        full = isinstance(found, _diagnose.ClosesAtOnce)
+        if _channel.answers(channel, max(timeout_s, _FULL_S) if full else timeout_s, stop):
             return None
     # What takes connections and is silent, without TLS, is not asked by TLS.
     found = None if identity is None else diagnose()

@@ -15,25 +15,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Engine, Select, delete, exists, func, select, tuple_
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, NoResultFound
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from edgeopt_host.errors import StoreError, UsageError
 from edgeopt_host.run import Run
-from edgeopt_host.store import _codec, _pending
+from edgeopt_host.store import _baselines, _codec, _pending
+from edgeopt_host.store._baselines import Baseline
 from edgeopt_host.store._engine import explained, find_url, open_engine, release_space
 from edgeopt_host.store._ids import id_range, new_id
 from edgeopt_host.store._pending import PendingRun, new_request_id, run_id_of
-from edgeopt_host.store.schema import DocumentRow, LabelRow, LaunchRow, RunRow
+from edgeopt_host.store.schema import DocumentRow, LabelRow, LaunchRow, RunRow, TraceRow
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["PendingRun", "RunStore", "new_id", "new_request_id", "run_id_of"]
+__all__ = ["Baseline", "PendingRun", "RunStore", "new_id", "new_request_id", "run_id_of"]
 
 # Inside the class, `list` is its method.
 _Runs: TypeAlias = list[Run]
 _Ids: TypeAlias = list[str]
+_Baselines: TypeAlias = list[Baseline]
 _Order: TypeAlias = tuple[InstrumentedAttribute[datetime], InstrumentedAttribute[str]]
 
 _CANDIDATES = 5
@@ -109,15 +111,16 @@ class RunStore:
         with self._writing() as session:
             return _pending.claim(session, pending.request_id, pending.owner, owner)
 
-    def finish(self, run: Run, request_id: str) -> None:
-        """Keeps a run that was pending; it is pending until all of it is kept.
+    def finish(self, pending: PendingRun) -> None:
+        """Keeps the runs that were pending; they are pending until all of them are kept.
 
         Raises:
             StoreError: when a run of this id is there already, or it cannot be written.
         """
         with explained(self._engine.url), Session(self._engine) as session:
-            _pending.remove(session, request_id)
-            self._add(session, run)
+            _pending.remove(session, pending.request_id)
+            for run in pending.runs:
+                self._add(session, run)
             session.commit()
 
     def drop(self, request_id: str) -> None:
@@ -172,6 +175,8 @@ class RunStore:
                     _codec.to_launch(row)
                     for row in session.scalars(launches.order_by(LaunchRow.position))
                 ]
+                for trace in session.scalars(select(TraceRow).where(TraceRow.run_id == found)):
+                    _codec.add_trace(run, trace)
             return run
 
     def resolve(self, prefixes: Iterable[str]) -> _Ids:
@@ -218,11 +223,14 @@ class RunStore:
         """Deletes runs by whole id, with all they hold; tells how many there were.
 
         Raises:
+            UsageError: when a baseline's name stands for one of them; none is then deleted.
             StoreError: when the database cannot be written; none is then deleted.
         """
         ids = list(ids)
         with explained(self._engine.url):
-            with self._engine.begin() as connection:
+            with Session(self._engine) as session, session.begin():
+                _baselines.refuse_named(session, ids)
+                connection = session.connection()
                 count = sum(
                     connection.execute(
                         delete(RunRow).where(RunRow.id.in_(ids[i : i + _CHUNK]))
@@ -231,6 +239,28 @@ class RunStore:
                 )
             release_space(self._engine)
         return count
+
+    def set_baseline(self, name: str, run: Run, note: str = "") -> Baseline:
+        """Lets a name stand for a stored run, on the device that it was measured on.
+
+        Raises:
+            StoreError: when the run is not stored, or the database cannot be written.
+        """
+        try:
+            with self._writing() as session:
+                return _baselines.put(session, name, str(run.id), note)
+        except NoResultFound:
+            raise StoreError(f"run {run.id} is not stored, so it can be no baseline") from None
+
+    def baselines(self, name: str | None = None, device: str | None = None) -> _Baselines:
+        """What names stand for, by name and device; of this name and on this device only."""
+        with explained(self._engine.url), Session(self._engine) as session:
+            return _baselines.read(session, name, device)
+
+    def drop_baseline(self, name: str, device: str | None = None) -> _Baselines:
+        """Forgets a name, on one device or all; tells what it stood for. The runs stay."""
+        with self._writing() as session:
+            return _baselines.remove(session, name, device)
 
     def _resolve(self, session: Session, prefix: str) -> str:
         prefix = prefix.strip().lower()

@@ -22,11 +22,11 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class PendingRun:
-    """A run that a device owes.
+    """What a device owes for one benchmark: a run, or several that are measured in turns.
 
     Args:
         request_id: what the device knows it by.
-        run: as it was begun, with the id that it will be stored under.
+        runs: as they were begun, one per subject, with the ids that they will be stored under.
         device: the device's name when it was asked.
         identity: of an enrolled device.
         owner: the process that takes care of it.
@@ -36,13 +36,18 @@ class PendingRun:
     """
 
     request_id: str
-    run: Run
+    runs: list[Run]
     device: str
     identity: str | None
     owner: str
     benchmark: str | None = None
     cancelled: bool = False
     outputs: Path | None = None
+
+    @property
+    def run(self) -> Run:
+        """The first of them, which stands for all."""
+        return self.runs[0]
 
 
 def new_request_id(run_id: str) -> str:
@@ -69,6 +74,7 @@ def add(session: Session, pending: PendingRun) -> None:
             owner=pending.owner,
             document=pending.run.document(),
             channels=pending.run.channels,
+            further=[run.document() for run in pending.runs[1:]] or None,
             outputs=None if pending.outputs is None else os.fsencode(pending.outputs.absolute()),
         )
     )
@@ -80,7 +86,10 @@ def read(session: Session) -> list[PendingRun]:
     return [
         PendingRun(
             row.request_id,
-            _codec.to_run(row.document, row.channels),
+            [
+                _codec.to_run(document, row.channels)
+                for document in (row.document, *(row.further or []))
+            ],
             row.device,
             row.identity,
             row.owner,
@@ -108,7 +117,7 @@ def remove(session: Session, request_id: str) -> None:
 
 
 def stored(session: Session, run_ids: Sequence[str]) -> set[str]:
-    """Those of these runs that are stored and not pending."""
+    """Those of these runs, each the first of its benchmark, that are stored and not pending."""
     found: set[str] = set()
     for start in range(0, len(run_ids), _CHUNK):
         part = run_ids[start : start + _CHUNK]

@@ -2,8 +2,8 @@
 
 `runs` holds what runs are found by, and nothing else: a million of its rows are about 200 MB, so
 that any filter answers at once. What a run says (`documents`) and what was measured (`launches`)
-stand apart and are read for the runs that were found. `pending` has what devices were asked for and
-still owe.
+stand apart and are read for the runs that were found; so do `traces`, which few runs have.
+`baselines` gives names to runs. `pending` has what devices were asked for and still owe.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # The newest revision in migrations/versions: a database that has it needs no alembic.
-REVISION = "0002"
+REVISION = "0003"
 # Not alembic's default: Optuna keeps its own `alembic_version` in the same PostgreSQL.
 VERSION_TABLE = "edgeopt_version"
 
@@ -121,12 +121,43 @@ class LaunchRow(Base):
     model_rss_bytes: Mapped[int | None] = mapped_column(BigInteger)
     anonymous_bytes: Mapped[int | None] = mapped_column(BigInteger)
     file_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    # [start_ns, number of latencies] of each block.
+    # [start_ns, number of latencies, duration_ns, cpu_ns, round, samples of each stream …] of each
+    # block; of the first release the first two alone.
     blocks: Mapped[list[list[int]]] = mapped_column(JSON)
     # The blocks' latencies in ns, one after the other: zlib of little-endian int64.
     samples: Mapped[bytes] = mapped_column(LargeBinary)
     # zlib of JSON, in UTF-8: one object per reading.
     readings: Mapped[bytes] = mapped_column(LargeBinary)
+    # Its number in the benchmark; `position` of runs of the first release.
+    number: Mapped[int | None]
+    # Why its figures do not count.
+    tainted: Mapped[str | None] = mapped_column(Text)
+    stream_rss_bytes: Mapped[list[int] | None] = mapped_column(JSON)
+
+
+class TraceRow(Base):
+    """What else a run was computed from, by kind: "power", "correct"."""
+
+    __tablename__ = "traces"
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    # zlib of an .npz without compression.
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class BaselineRow(Base):
+    """A run that a name stands for, on one device."""
+
+    __tablename__ = "baselines"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    # The device's name.
+    device: Mapped[str] = mapped_column(Text, primary_key=True)
+    # No cascade: a run that a name stands for is not deleted.
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id"))
+    time: Mapped[datetime] = mapped_column(UtcDateTime)
+    note: Mapped[str] = mapped_column(Text)
 
 
 class PendingRow(Base):
@@ -150,5 +181,7 @@ class PendingRow(Base):
     # The run as it was begun: as in `documents`.
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
     channels: Mapped[dict[str, str]] = mapped_column(JSON)
+    # Documents of the other runs of the same benchmark.
+    further: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     # Where the outputs are to go: a path, as its bytes.
     outputs: Mapped[bytes | None] = mapped_column(LargeBinary)

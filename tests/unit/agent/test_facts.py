@@ -12,7 +12,7 @@ import pytest
 
 import boards
 from edgeopt.agent.v1 import device_pb2
-from edgeopt_agent import facts
+from edgeopt_agent import facts, sensors
 from edgeopt_agent.facts import (
     _android,
     _cgroup,
@@ -257,8 +257,33 @@ def test_device_of_a_recorded_board(tmp_path: Path) -> None:
     power = told["hwmon-power"]
     assert power.min_interval_ns == 7_000_000
     assert power.channels[0] == device_pb2.SensorChannel(
-        name="VDD_IN", quantity=device_pb2.SensorChannel.QUANTITY_POWER_MW
+        name="VDD_IN",
+        quantity=device_pb2.SensorChannel.QUANTITY_POWER_MW,
+        scope=device_pb2.SensorChannel.SCOPE_INPUT,
+        gain_error=0.015,
     )
+    assert not power.slow
+
+
+def test_every_quantity_and_scope_has_a_number_in_the_protocol() -> None:
+    quantities = device_pb2.SensorChannel.Quantity.keys()
+    assert {f"QUANTITY_{one.name}" for one in sensors.Quantity} == {*quantities[1:]}
+    scopes = device_pb2.SensorChannel.Scope.keys()
+    assert {f"SCOPE_{one.name}" for one in sensors.Scope} == {*scopes[1:]}
+
+
+def test_what_a_counter_and_a_command_are_is_told(tmp_path: Path) -> None:
+    told = {s.name: s for s in facts.sensor_facts(boards.lay_out("x86-rapl", tmp_path / "x86"))}
+    package = told["rapl"].channels[0]
+    assert package.averaged
+    assert package.wraps_at == pytest.approx(262_143_328.850)
+    told = {s.name: s for s in facts.sensor_facts(boards.lay_out("termux", tmp_path / "phone"))}
+    assert told["termux-battery"].slow
+    assert [one.name for one in told.values() if one.slow] == [
+        "dumpsys-battery",
+        "dumpsys-thermal",
+        "termux-battery",
+    ]
 
 
 def test_device_that_denies_everything(tmp_path: Path) -> None:

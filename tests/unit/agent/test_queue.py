@@ -29,7 +29,14 @@ class Workers:
         self.fail: WorkerError | None = None
 
     async def __call__(
-        self, benchmark: Any, _folder: Path, launch: int, on_event: Any, *_flags: str, **_: object
+        self,
+        benchmark: Any,
+        _folder: Path,
+        launch: int,
+        on_event: Any,
+        *,
+        kind: str = "",
+        **_: object,
     ) -> None:
         self.started.append(benchmark.request_id)
         on_event(_event(progress=benchmark_pb2.Progress(fraction=0.5)))
@@ -37,7 +44,8 @@ class Workers:
             raise self.fail
         while self.hold:  # noqa: ASYNC110 - a stand-in may poll
             await asyncio.sleep(0.01)
-        on_event(_event(result=benchmark_pb2.LaunchResult(load_ns=launch)))
+        if not kind:
+            on_event(_event(result=benchmark_pb2.LaunchResult(load_ns=launch, timed_ns=1000)))
 
 
 def _event(**event: Any) -> Response:
@@ -474,9 +482,9 @@ def test_outputs_stay_until_their_benchmark_is_acknowledged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class WithOutputs(Workers):
-        async def __call__(self, *arguments: Any, **settings: Any) -> None:
-            await super().__call__(*arguments, **settings)
-            if "--outputs" in arguments:
+        async def __call__(self, *arguments: Any, kind: str = "", **settings: Any) -> None:
+            await super().__call__(*arguments, kind=kind, **settings)
+            if kind == "outputs":
                 (arguments[1] / "outputs.npz").parent.mkdir(parents=True, exist_ok=True)
                 (arguments[1] / "outputs.npz").write_bytes(b"outputs")
                 arguments[3](_event(outputs=benchmark_pb2.Outputs()))
@@ -499,3 +507,77 @@ def test_outputs_stay_until_their_benchmark_is_acknowledged(
         assert again._blobs.in_use() == set()
 
     run(scenario)
+
+
+def looks_of(events: list[Response]) -> list[tuple[int, int]]:
+    return [
+        (e.event.look.launch, e.event.look.timed_ns) for e in events if e.event.HasField("look")
+    ]
+
+
+def answering(
+    tmp_path: Path, answers: dict[int, int], launches: int
+) -> tuple[list[tuple[int, int]], list[bool]]:
+    """The looks of a benchmark that is answered so, by launch, and whether each was heard."""
+    seen: list[Response] = []
+    heard: list[bool] = []
+
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        asked = ask(launches=launches)
+        asked.plan.looks = True
+        name = queue.create(asked, "r").name
+        async for response in queue.watch(name, 0):
+            seen.append(response)
+            if response.event.HasField("look"):
+                launch = response.event.look.launch
+                # One about another launch is for nobody.
+                heard.append(queue.answer_look(name, launch + 1, answers[launch]))
+                heard.append(queue.answer_look(name, launch, answers[launch]))
+        await queue.stop()
+
+    run(scenario)
+    return looks_of(seen), heard
+
+
+CONTINUE, STOP, REPEAT = 1, 2, 3
+
+
+def test_a_benchmark_is_asked_about_after_each_launch_and_stops_when_told(
+    tmp_path: Path, workers: Workers
+) -> None:
+    looks, heard = answering(tmp_path, {0: CONTINUE, 1: STOP}, launches=5)
+    assert looks == [(0, 1000), (1, 2000)]
+    assert heard == [False, True] * 2
+    assert len(workers.started) == 2
+
+
+def test_a_launch_that_came_to_nothing_is_repeated_and_not_for_ever(
+    tmp_path: Path, workers: Workers
+) -> None:
+    looks, _ = answering(tmp_path, dict.fromkeys(range(99), REPEAT), launches=2)
+    assert [launch for launch, _ in looks] == list(range(12))
+    assert len(workers.started) == 12
+
+
+def test_a_benchmark_whose_host_is_silent_goes_on_to_the_end_of_its_plan(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "_ANSWER_S", 0.05)
+
+    async def scenario() -> None:
+        queue = opened(tmp_path)
+        queue.start()
+        asked = ask(launches=3)
+        asked.plan.looks = True
+        name = queue.create(asked, "r").name
+        events = await ended(queue, name)
+        assert [launch for launch, _ in looks_of(events)] == [0, 1, 2]
+        assert states(events)[-1] == "SUCCEEDED"
+        # It is over, and nobody waits.
+        assert not queue.answer_look(name, 2, STOP)
+        await queue.stop()
+
+    run(scenario)
+    assert len(workers.started) == 3

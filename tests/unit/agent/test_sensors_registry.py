@@ -53,6 +53,16 @@ class Works(Greedy):
     channels = (Channel("theirs", Quantity.POWER_MW),)
 
 
+class Slow(Works):
+    slow = True
+    asked = 0
+
+    @classmethod
+    def discover(cls, root: Path) -> Sensor:
+        cls.asked += 1
+        return super().discover(root)
+
+
 def register(monkeypatch: pytest.MonkeyPatch, value: str, name: str = "theirs") -> None:
     point = EntryPoint(name, value, "edgeopt.sensors")
     monkeypatch.setattr(sensors, "entry_points", lambda group: EntryPoints([point]))  # noqa: ARG005
@@ -92,6 +102,20 @@ def test_a_third_partys_sensor_works_and_cannot_replace_a_built_in(
     clock = next(found for found in sensors.discover(root) if found.name == "clock")
     assert clock.sensor
     assert clock.sensor.read() == [pytest.approx(2.59614e9)]
+
+
+def test_a_slow_sensor_is_told_of_and_not_read_by_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = boards.lay_out("vm", tmp_path)
+    register(monkeypatch, f"{__name__}:Slow")
+    assert reasons(root)["theirs"] == ""
+    asked = Slow.asked
+    names = {channel.name for sensor in sensors.working(root) for channel in sensor.channels}
+    assert names == {"cpu0"}
+    assert Slow.asked == asked
+    slow = {c.name for sensor in sensors.working(root, slow=True) for c in sensor.channels}
+    assert slow == {"cpu0", "theirs"}
 
 
 def test_reasons_are_told_for_the_real_machine() -> None:

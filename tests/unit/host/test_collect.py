@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
-from edgeopt_host import collect, findings
+from edgeopt_host import collect, fill, findings
 from edgeopt_host.run import Device, Memory, Model, Run, RuntimeUsed
 
 Event = benchmark_pb2.BenchmarkEvent
@@ -42,8 +42,8 @@ def result(**figures: int) -> Event:
 
 def run_of(events: list[Event], device: device_pb2.Device | None = None) -> Run:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
-    collect.describe(run, device or facts())
-    collect.fill(run, collect.collect(events))
+    fill.describe(run, device or facts())
+    fill.fill([run], collect.collect(events))
     return run
 
 
@@ -216,7 +216,7 @@ def test_a_harness_that_weighs_is_warned_of() -> None:
 def test_more_threads_than_cores_are_warned_of() -> None:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d", cores=2), RuntimeUsed("onnx"))
     execution = Event(execution=benchmark_pb2.Execution(threads=3))
-    collect.fill(run, collect.collect([execution, STEADY, result()]))
+    fill.fill([run], collect.collect([execution, STEADY, result()]))
     assert codes(run) == {"OVERSUBSCRIBED"}
     run.device.cores = 8
     assert "OVERSUBSCRIBED" not in {w.code for w in findings.warnings(run)}
@@ -228,7 +228,7 @@ def test_more_threads_than_cores_are_warned_of() -> None:
 def test_an_emulated_device_is_warned_of() -> None:
     run = Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
     run.device.emulated = True
-    collect.fill(run, collect.collect([STEADY, result()]))
+    fill.fill([run], collect.collect([STEADY, result()]))
     assert codes(run) == {"EMULATED"}
 
 
@@ -271,7 +271,7 @@ def test_a_profile_that_cannot_be_had_is_said_so() -> None:
 def test_outputs_left_out_are_named_and_the_file_is_found() -> None:
     named = Event(outputs=benchmark_pb2.Outputs(left_out=["seq"]))
     filed = Event(outputs=benchmark_pb2.Outputs(file=blob_pb2.Digest(sha256="a"), left_out=["seq"]))
-    collected = collect.collect([named, filed])
+    (collected,) = collect.collect([named, filed])
     assert collected.outputs is not None
     assert [w.code for w in collected.warnings] == ["OUTPUT_LEFT_OUT"]
 

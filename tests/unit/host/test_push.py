@@ -26,7 +26,7 @@ from edgeopt_host.observer import Observer
 from edgeopt_host.plan import Execution, InputRange, Inputs, Provider
 from edgeopt_host.push import Request, push
 from edgeopt_host.run import Run
-from edgeopt_host.store import RunStore
+from edgeopt_host.store import PendingRun, RunStore
 
 Event = benchmark_pb2.BenchmarkEvent
 
@@ -112,9 +112,9 @@ def models(tmp_path: Path) -> list[ModelFile]:
 class _Store(RunStore):
     """Fails where it is told to."""
 
-    def finish(self, run: Run, request_id: str) -> None:
-        self.fail(run)
-        super().finish(run, request_id)
+    def finish(self, pending: PendingRun) -> None:
+        self.fail(pending.run)
+        super().finish(pending)
 
 
 def pushed(

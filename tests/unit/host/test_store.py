@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import sqlite3
 import subprocess
 import sys
+import zlib
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -21,7 +27,7 @@ from edgeopt_host.store import RunStore, new_id
 from edgeopt_host.store._ids import ID_LENGTH, id_range
 from edgeopt_host.store._migrate import migration_config
 from edgeopt_host.store.schema import REVISION, VERSION_TABLE, Base
-from sample_runs import measured_run
+from sample_runs import measured_run, whole_run
 
 
 @pytest.fixture(autouse=True)
@@ -213,6 +219,94 @@ def test_migrations_go_back(file: Path) -> None:
     engine.dispose()
     with _open(file) as store:
         assert store.list() == []
+
+
+def _to_revision(file: Path, revision: str) -> None:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        config = migration_config()
+        config.attributes["connection"] = connection
+        known = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        there = known.get_current_revision() or ""
+        (command.upgrade if there < revision else command.downgrade)(config, revision)
+    engine.dispose()
+
+
+def _rows(file: Path, query: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(file)) as raw:
+        return raw.execute(query).fetchall()
+
+
+def test_launches_of_the_first_release(file: Path) -> None:
+    """Their blocks have two numbers, their readings no canary, and nothing has a number."""
+    run = measured_run()
+    with _open(file) as store:
+        store.add(run)
+    _to_revision(file, "0002")
+    before = _rows(file, "SELECT * FROM launches ORDER BY position")
+    with _open(file) as store:
+        found = store.get(run.id, samples=True)
+    assert len(before[0]) == 15
+    assert [launch.number for launch in found.launches] == [0, 1]
+    for launch, was in zip(found.launches, run.launches, strict=True):
+        assert (launch.tainted, launch.stream_rss_bytes) == (None, [])
+        for block, old in zip(launch.blocks, was.blocks, strict=True):
+            assert (block.start_ns, block.latency_ns.tolist()) == (
+                old.start_ns,
+                old.latency_ns.tolist(),
+            )
+            assert (block.duration_ns, block.cpu_ns, block.round) == (0, 0, 0)
+            assert block.stream_samples == []
+        assert launch.readings[0].cpu_wait_ns == 3
+        assert launch.readings[0].canary_ns is None
+    assert (found.power, found.correct) == (None, None)
+
+
+def test_going_back_leaves_what_the_first_release_reads(file: Path) -> None:
+    run = whole_run()
+    with _open(file) as store:
+        store.add(run)
+        store.set_baseline("main", run)
+    _to_revision(file, "0002")
+    (blocks, packed), *_ = _rows(file, "SELECT blocks, readings FROM launches ORDER BY position")
+    assert json.loads(blocks) == [[7, 3], [8, 0], [9, 2]]
+    assert [set(reading) for reading in json.loads(zlib.decompress(packed))] == [
+        {"moment", "time_ns", "values", "cpu_wait_ns", "thread_cpu_ns"}
+    ] * 2
+    tables = {name for (name,) in _rows(file, "SELECT name FROM sqlite_master")}
+    assert not {"traces", "baselines"} & tables
+    with _open(file) as store:
+        assert store.get(run.id).document() == run.document()
+
+
+@pytest.mark.parametrize("kind", ["power", "correct"])
+def test_a_damaged_trace(file: Path, kind: str) -> None:
+    run = measured_run()
+    with _open(file) as store:
+        store.add(run)
+        (good,) = _rows(file, f"SELECT data FROM traces WHERE kind = '{kind}'")[0]  # noqa: S608
+        whole = zlib.decompress(good)
+        encrypted = bytearray(whole)
+        encrypted[6] |= 1
+        encrypted[whole.index(b"PK\1\2") + 8] |= 1
+        single = io.BytesIO()
+        np.save(single, np.zeros(3))
+        for bad in (whole[:99], b"", bytes(encrypted), single.getvalue()):
+            with contextlib.closing(sqlite3.connect(file)) as raw, raw:
+                raw.execute("UPDATE traces SET data = ? WHERE kind = ?", (zlib.compress(bad), kind))
+            said = f"the {kind} trace of the stored run {run.id} is damaged"
+            with pytest.raises(StoreError, match=said):
+                store.get(run.id, samples=True)
+            assert store.get(run.id).id == run.id
+
+
+def test_a_trace_of_a_later_release_is_left_out(file: Path) -> None:
+    run = measured_run()
+    with _open(file) as store:
+        store.add(run)
+        with contextlib.closing(sqlite3.connect(file)) as raw, raw:
+            raw.execute("UPDATE traces SET kind = 'later' WHERE kind = 'correct'")
+        assert store.get(run.id, samples=True).correct is None
 
 
 @given(st.floats(1.767e9, 2.84e9), st.floats(1.767e9, 2.84e9))

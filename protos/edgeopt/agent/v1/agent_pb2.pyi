@@ -4,6 +4,7 @@ from edgeopt.agent.v1 import benchmark_pb2 as _benchmark_pb2
 from edgeopt.agent.v1 import device_pb2 as _device_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -192,6 +193,32 @@ class WatchBenchmarkResponse(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     event: _benchmark_pb2.BenchmarkEvent
     def __init__(self, event: _Optional[_Union[_benchmark_pb2.BenchmarkEvent, _Mapping]] = ...) -> None: ...
+
+class AnswerLookRequest(_message.Message):
+    __slots__ = ("name", "launch", "answer")
+    class Answer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ANSWER_UNSPECIFIED: _ClassVar[AnswerLookRequest.Answer]
+        ANSWER_CONTINUE: _ClassVar[AnswerLookRequest.Answer]
+        ANSWER_STOP: _ClassVar[AnswerLookRequest.Answer]
+        ANSWER_REPEAT: _ClassVar[AnswerLookRequest.Answer]
+    ANSWER_UNSPECIFIED: AnswerLookRequest.Answer
+    ANSWER_CONTINUE: AnswerLookRequest.Answer
+    ANSWER_STOP: AnswerLookRequest.Answer
+    ANSWER_REPEAT: AnswerLookRequest.Answer
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    launch: int
+    answer: AnswerLookRequest.Answer
+    def __init__(self, name: _Optional[str] = ..., launch: _Optional[int] = ..., answer: _Optional[_Union[AnswerLookRequest.Answer, str]] = ...) -> None: ...
+
+class AnswerLookResponse(_message.Message):
+    __slots__ = ("heard",)
+    HEARD_FIELD_NUMBER: _ClassVar[int]
+    heard: bool
+    def __init__(self, heard: bool = ...) -> None: ...
 
 class WatchTelemetryRequest(_message.Message):
     __slots__ = ("interval_ns", "channels")

@@ -78,6 +78,11 @@ class AgentServiceStub(object):
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkRequest.SerializeToString,
                 response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkResponse.FromString,
                 _registered_method=True)
+        self.AnswerLook = channel.unary_unary(
+                '/edgeopt.agent.v1.AgentService/AnswerLook',
+                request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookRequest.SerializeToString,
+                response_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookResponse.FromString,
+                _registered_method=True)
         self.WatchTelemetry = channel.unary_stream(
                 '/edgeopt.agent.v1.AgentService/WatchTelemetry',
                 request_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchTelemetryRequest.SerializeToString,
@@ -164,6 +169,14 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnswerLook(self, request, context):
+        """Tells a benchmark that has ended a launch whether to go on. An answer to a look
+        that is over changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchTelemetry(self, request, context):
         """Streams sensor samples: a live view. Refused while a benchmark runs, because
         reading sensors disturbs what is measured.
@@ -237,6 +250,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.WatchBenchmark,
                     request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkRequest.FromString,
                     response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkResponse.SerializeToString,
+            ),
+            'AnswerLook': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerLook,
+                    request_deserializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookRequest.FromString,
+                    response_serializer=edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookResponse.SerializeToString,
             ),
             'WatchTelemetry': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTelemetry,
@@ -479,6 +497,33 @@ class AgentService(object):
             '/edgeopt.agent.v1.AgentService/WatchBenchmark',
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkRequest.SerializeToString,
             edgeopt_dot_agent_dot_v1_dot_agent__pb2.WatchBenchmarkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerLook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/edgeopt.agent.v1.AgentService/AnswerLook',
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookRequest.SerializeToString,
+            edgeopt_dot_agent_dot_v1_dot_agent__pb2.AnswerLookResponse.FromString,
             options,
             channel_credentials,
             insecure,

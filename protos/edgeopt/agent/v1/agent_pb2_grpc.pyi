@@ -57,6 +57,10 @@ class AgentServiceStub:
     """Streams what happened after a sequence number and what happens next, until
     the benchmark has ended. Progress is sent as it happens and never again.
     """
+    AnswerLook: _grpc.UnaryUnaryMultiCallable[_agent_pb2.AnswerLookRequest, _agent_pb2.AnswerLookResponse]
+    """Tells a benchmark that has ended a launch whether to go on. An answer to a look
+    that is over changes nothing.
+    """
     WatchTelemetry: _grpc.UnaryStreamMultiCallable[_agent_pb2.WatchTelemetryRequest, _agent_pb2.WatchTelemetryResponse]
     """Streams sensor samples: a live view. Refused while a benchmark runs, because
     reading sensors disturbs what is measured.
@@ -100,6 +104,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     WatchBenchmark: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchBenchmarkRequest, _agent_pb2.WatchBenchmarkResponse]  # type: ignore[assignment]
     """Streams what happened after a sequence number and what happens next, until
     the benchmark has ended. Progress is sent as it happens and never again.
+    """
+    AnswerLook: _aio.UnaryUnaryMultiCallable[_agent_pb2.AnswerLookRequest, _agent_pb2.AnswerLookResponse]  # type: ignore[assignment]
+    """Tells a benchmark that has ended a launch whether to go on. An answer to a look
+    that is over changes nothing.
     """
     WatchTelemetry: _aio.UnaryStreamMultiCallable[_agent_pb2.WatchTelemetryRequest, _agent_pb2.WatchTelemetryResponse]  # type: ignore[assignment]
     """Streams sensor samples: a live view. Refused while a benchmark runs, because
@@ -189,6 +197,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_agent_pb2.WatchBenchmarkResponse], _abc.AsyncIterator[_agent_pb2.WatchBenchmarkResponse]]:
         """Streams what happened after a sequence number and what happens next, until
         the benchmark has ended. Progress is sent as it happens and never again.
+        """
+
+    @_abc_1.abstractmethod
+    def AnswerLook(
+        self,
+        request: _agent_pb2.AnswerLookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.AnswerLookResponse, _abc.Awaitable[_agent_pb2.AnswerLookResponse]]:
+        """Tells a benchmark that has ended a launch whether to go on. An answer to a look
+        that is over changes nothing.
         """
 
     @_abc_1.abstractmethod

@@ -139,7 +139,7 @@ class ValueRange(_message.Message):
     def __init__(self, input: _Optional[str] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("launches", "warmup_duration_ns", "warmup_inferences", "duration_ns", "inferences", "block_duration_ns", "block_inferences", "timeout_ns", "profile", "outputs", "rerun")
+    __slots__ = ("launches", "warmup_duration_ns", "warmup_inferences", "duration_ns", "inferences", "block_duration_ns", "block_inferences", "timeout_ns", "profile", "outputs", "rerun", "batch", "streams", "rate_hz", "filler_duration_ns", "block_limit_ns", "settle_inferences", "order_seed", "canary_interval_ns", "start", "looks", "energy", "evaluation_data")
     LAUNCHES_FIELD_NUMBER: _ClassVar[int]
     WARMUP_DURATION_NS_FIELD_NUMBER: _ClassVar[int]
     WARMUP_INFERENCES_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,18 @@ class Plan(_message.Message):
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     RERUN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    STREAMS_FIELD_NUMBER: _ClassVar[int]
+    RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    FILLER_DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_LIMIT_NS_FIELD_NUMBER: _ClassVar[int]
+    SETTLE_INFERENCES_FIELD_NUMBER: _ClassVar[int]
+    ORDER_SEED_FIELD_NUMBER: _ClassVar[int]
+    CANARY_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    LOOKS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_DATA_FIELD_NUMBER: _ClassVar[int]
     launches: int
     warmup_duration_ns: int
     warmup_inferences: int
@@ -162,7 +174,43 @@ class Plan(_message.Message):
     profile: bool
     outputs: bool
     rerun: bool
-    def __init__(self, launches: _Optional[int] = ..., warmup_duration_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., duration_ns: _Optional[int] = ..., inferences: _Optional[int] = ..., block_duration_ns: _Optional[int] = ..., block_inferences: _Optional[int] = ..., timeout_ns: _Optional[int] = ..., profile: bool = ..., outputs: bool = ..., rerun: bool = ...) -> None: ...
+    batch: int
+    streams: int
+    rate_hz: float
+    filler_duration_ns: int
+    block_limit_ns: int
+    settle_inferences: int
+    order_seed: int
+    canary_interval_ns: int
+    start: StartCondition
+    looks: bool
+    energy: EnergyPlan
+    evaluation_data: _blob_pb2.Digest
+    def __init__(self, launches: _Optional[int] = ..., warmup_duration_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., duration_ns: _Optional[int] = ..., inferences: _Optional[int] = ..., block_duration_ns: _Optional[int] = ..., block_inferences: _Optional[int] = ..., timeout_ns: _Optional[int] = ..., profile: bool = ..., outputs: bool = ..., rerun: bool = ..., batch: _Optional[int] = ..., streams: _Optional[int] = ..., rate_hz: _Optional[float] = ..., filler_duration_ns: _Optional[int] = ..., block_limit_ns: _Optional[int] = ..., settle_inferences: _Optional[int] = ..., order_seed: _Optional[int] = ..., canary_interval_ns: _Optional[int] = ..., start: _Optional[_Union[StartCondition, _Mapping]] = ..., looks: bool = ..., energy: _Optional[_Union[EnergyPlan, _Mapping]] = ..., evaluation_data: _Optional[_Union[_blob_pb2.Digest, _Mapping]] = ...) -> None: ...
+
+class StartCondition(_message.Message):
+    __slots__ = ("max_temperature_celsius", "steady_clock", "not_throttled", "timeout_ns")
+    MAX_TEMPERATURE_CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    STEADY_CLOCK_FIELD_NUMBER: _ClassVar[int]
+    NOT_THROTTLED_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_NS_FIELD_NUMBER: _ClassVar[int]
+    max_temperature_celsius: float
+    steady_clock: bool
+    not_throttled: bool
+    timeout_ns: int
+    def __init__(self, max_temperature_celsius: _Optional[float] = ..., steady_clock: bool = ..., not_throttled: bool = ..., timeout_ns: _Optional[int] = ...) -> None: ...
+
+class EnergyPlan(_message.Message):
+    __slots__ = ("windows", "idle_duration_ns", "work_duration_ns", "channels")
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    IDLE_DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+    WORK_DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    windows: int
+    idle_duration_ns: int
+    work_duration_ns: int
+    channels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, windows: _Optional[int] = ..., idle_duration_ns: _Optional[int] = ..., work_duration_ns: _Optional[int] = ..., channels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "message", "metadata")
@@ -182,9 +230,10 @@ class Failure(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class BenchmarkEvent(_message.Message):
-    __slots__ = ("sequence", "launch", "benchmark", "progress", "execution", "samples", "state", "result", "profile", "outputs", "warning")
+    __slots__ = ("sequence", "launch", "subject", "benchmark", "progress", "execution", "samples", "state", "result", "profile", "outputs", "warning", "look", "energy", "predictions", "turn")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     BENCHMARK_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
@@ -194,8 +243,13 @@ class BenchmarkEvent(_message.Message):
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     WARNING_FIELD_NUMBER: _ClassVar[int]
+    LOOK_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     launch: int
+    subject: int
     benchmark: Benchmark
     progress: Progress
     execution: Execution
@@ -205,10 +259,68 @@ class BenchmarkEvent(_message.Message):
     profile: Profile
     outputs: Outputs
     warning: BenchmarkWarning
-    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[BenchmarkWarning, _Mapping]] = ...) -> None: ...
+    look: Look
+    energy: EnergyReadings
+    predictions: Predictions
+    turn: Turn
+    def __init__(self, sequence: _Optional[int] = ..., launch: _Optional[int] = ..., subject: _Optional[int] = ..., benchmark: _Optional[_Union[Benchmark, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., execution: _Optional[_Union[Execution, _Mapping]] = ..., samples: _Optional[_Union[Samples, _Mapping]] = ..., state: _Optional[_Union[StateReadings, _Mapping]] = ..., result: _Optional[_Union[LaunchResult, _Mapping]] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., warning: _Optional[_Union[BenchmarkWarning, _Mapping]] = ..., look: _Optional[_Union[Look, _Mapping]] = ..., energy: _Optional[_Union[EnergyReadings, _Mapping]] = ..., predictions: _Optional[_Union[Predictions, _Mapping]] = ..., turn: _Optional[_Union[Turn, _Mapping]] = ...) -> None: ...
+
+class Look(_message.Message):
+    __slots__ = ("launch", "timed_ns")
+    LAUNCH_FIELD_NUMBER: _ClassVar[int]
+    TIMED_NS_FIELD_NUMBER: _ClassVar[int]
+    launch: int
+    timed_ns: int
+    def __init__(self, launch: _Optional[int] = ..., timed_ns: _Optional[int] = ...) -> None: ...
+
+class Turn(_message.Message):
+    __slots__ = ("timed_ns", "inferences")
+    TIMED_NS_FIELD_NUMBER: _ClassVar[int]
+    INFERENCES_FIELD_NUMBER: _ClassVar[int]
+    timed_ns: int
+    inferences: int
+    def __init__(self, timed_ns: _Optional[int] = ..., inferences: _Optional[int] = ...) -> None: ...
+
+class EnergyReadings(_message.Message):
+    __slots__ = ("time_ns", "channels", "windows", "unavailable_reason")
+    class Channel(_message.Message):
+        __slots__ = ("name", "values")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        VALUES_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        values: _containers.RepeatedScalarFieldContainer[float]
+        def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
+    class Window(_message.Message):
+        __slots__ = ("start_time_ns", "end_time_ns", "inferences")
+        START_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+        END_TIME_NS_FIELD_NUMBER: _ClassVar[int]
+        INFERENCES_FIELD_NUMBER: _ClassVar[int]
+        start_time_ns: int
+        end_time_ns: int
+        inferences: int
+        def __init__(self, start_time_ns: _Optional[int] = ..., end_time_ns: _Optional[int] = ..., inferences: _Optional[int] = ...) -> None: ...
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_REASON_FIELD_NUMBER: _ClassVar[int]
+    time_ns: _containers.RepeatedScalarFieldContainer[int]
+    channels: _containers.RepeatedCompositeFieldContainer[EnergyReadings.Channel]
+    windows: _containers.RepeatedCompositeFieldContainer[EnergyReadings.Window]
+    unavailable_reason: str
+    def __init__(self, time_ns: _Optional[_Iterable[int]] = ..., channels: _Optional[_Iterable[_Union[EnergyReadings.Channel, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[EnergyReadings.Window, _Mapping]]] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
+
+class Predictions(_message.Message):
+    __slots__ = ("file", "examples", "unavailable_reason")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    UNAVAILABLE_REASON_FIELD_NUMBER: _ClassVar[int]
+    file: _blob_pb2.Digest
+    examples: int
+    unavailable_reason: str
+    def __init__(self, file: _Optional[_Union[_blob_pb2.Digest, _Mapping]] = ..., examples: _Optional[int] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
-    __slots__ = ("phase", "inferences", "fraction", "ahead", "lease_holder", "lease_remaining_ns")
+    __slots__ = ("phase", "inferences", "fraction", "ahead", "lease_holder", "lease_remaining_ns", "temperature_celsius", "condition")
     class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         PHASE_UNSPECIFIED: _ClassVar[Progress.Phase]
@@ -217,25 +329,37 @@ class Progress(_message.Message):
         PHASE_MEASURING: _ClassVar[Progress.Phase]
         PHASE_PROFILING: _ClassVar[Progress.Phase]
         PHASE_WAITING: _ClassVar[Progress.Phase]
+        PHASE_COOLING: _ClassVar[Progress.Phase]
+        PHASE_EVALUATING: _ClassVar[Progress.Phase]
+        PHASE_SAMPLING_POWER: _ClassVar[Progress.Phase]
+        PHASE_LOOKING: _ClassVar[Progress.Phase]
     PHASE_UNSPECIFIED: Progress.Phase
     PHASE_LOADING: Progress.Phase
     PHASE_WARMING_UP: Progress.Phase
     PHASE_MEASURING: Progress.Phase
     PHASE_PROFILING: Progress.Phase
     PHASE_WAITING: Progress.Phase
+    PHASE_COOLING: Progress.Phase
+    PHASE_EVALUATING: Progress.Phase
+    PHASE_SAMPLING_POWER: Progress.Phase
+    PHASE_LOOKING: Progress.Phase
     PHASE_FIELD_NUMBER: _ClassVar[int]
     INFERENCES_FIELD_NUMBER: _ClassVar[int]
     FRACTION_FIELD_NUMBER: _ClassVar[int]
     AHEAD_FIELD_NUMBER: _ClassVar[int]
     LEASE_HOLDER_FIELD_NUMBER: _ClassVar[int]
     LEASE_REMAINING_NS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    CONDITION_FIELD_NUMBER: _ClassVar[int]
     phase: Progress.Phase
     inferences: int
     fraction: float
     ahead: int
     lease_holder: str
     lease_remaining_ns: int
-    def __init__(self, phase: _Optional[_Union[Progress.Phase, str]] = ..., inferences: _Optional[int] = ..., fraction: _Optional[float] = ..., ahead: _Optional[int] = ..., lease_holder: _Optional[str] = ..., lease_remaining_ns: _Optional[int] = ...) -> None: ...
+    temperature_celsius: float
+    condition: str
+    def __init__(self, phase: _Optional[_Union[Progress.Phase, str]] = ..., inferences: _Optional[int] = ..., fraction: _Optional[float] = ..., ahead: _Optional[int] = ..., lease_holder: _Optional[str] = ..., lease_remaining_ns: _Optional[int] = ..., temperature_celsius: _Optional[float] = ..., condition: _Optional[str] = ...) -> None: ...
 
 class Execution(_message.Message):
     __slots__ = ("implementation", "version", "threads", "requested_provider", "actual_provider", "delegated_share", "partitions", "quantized_engine", "inputs", "outputs")
@@ -264,12 +388,20 @@ class Execution(_message.Message):
 class Samples(_message.Message):
     __slots__ = ("blocks",)
     class Block(_message.Message):
-        __slots__ = ("start_time_ns", "latency_ns")
+        __slots__ = ("start_time_ns", "latency_ns", "duration_ns", "cpu_ns", "round", "stream_samples")
         START_TIME_NS_FIELD_NUMBER: _ClassVar[int]
         LATENCY_NS_FIELD_NUMBER: _ClassVar[int]
+        DURATION_NS_FIELD_NUMBER: _ClassVar[int]
+        CPU_NS_FIELD_NUMBER: _ClassVar[int]
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        STREAM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
         start_time_ns: int
         latency_ns: _containers.RepeatedScalarFieldContainer[int]
-        def __init__(self, start_time_ns: _Optional[int] = ..., latency_ns: _Optional[_Iterable[int]] = ...) -> None: ...
+        duration_ns: int
+        cpu_ns: int
+        round: int
+        stream_samples: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, start_time_ns: _Optional[int] = ..., latency_ns: _Optional[_Iterable[int]] = ..., duration_ns: _Optional[int] = ..., cpu_ns: _Optional[int] = ..., round: _Optional[int] = ..., stream_samples: _Optional[_Iterable[int]] = ...) -> None: ...
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     blocks: _containers.RepeatedCompositeFieldContainer[Samples.Block]
     def __init__(self, blocks: _Optional[_Iterable[_Union[Samples.Block, _Mapping]]] = ...) -> None: ...
@@ -281,7 +413,7 @@ class StateReadings(_message.Message):
     def __init__(self, readings: _Optional[_Iterable[_Union[StateReading, _Mapping]]] = ...) -> None: ...
 
 class StateReading(_message.Message):
-    __slots__ = ("moment", "sensors", "cpu_wait_ns", "thread_cpu_ns")
+    __slots__ = ("moment", "sensors", "cpu_wait_ns", "thread_cpu_ns", "canary_ns", "runnable", "steal_ns")
     class Moment(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MOMENT_UNSPECIFIED: _ClassVar[StateReading.Moment]
@@ -296,27 +428,35 @@ class StateReading(_message.Message):
     SENSORS_FIELD_NUMBER: _ClassVar[int]
     CPU_WAIT_NS_FIELD_NUMBER: _ClassVar[int]
     THREAD_CPU_NS_FIELD_NUMBER: _ClassVar[int]
+    CANARY_NS_FIELD_NUMBER: _ClassVar[int]
+    RUNNABLE_FIELD_NUMBER: _ClassVar[int]
+    STEAL_NS_FIELD_NUMBER: _ClassVar[int]
     moment: StateReading.Moment
     sensors: _device_pb2.SensorSample
     cpu_wait_ns: int
     thread_cpu_ns: int
-    def __init__(self, moment: _Optional[_Union[StateReading.Moment, str]] = ..., sensors: _Optional[_Union[_device_pb2.SensorSample, _Mapping]] = ..., cpu_wait_ns: _Optional[int] = ..., thread_cpu_ns: _Optional[int] = ...) -> None: ...
+    canary_ns: int
+    runnable: int
+    steal_ns: int
+    def __init__(self, moment: _Optional[_Union[StateReading.Moment, str]] = ..., sensors: _Optional[_Union[_device_pb2.SensorSample, _Mapping]] = ..., cpu_wait_ns: _Optional[int] = ..., thread_cpu_ns: _Optional[int] = ..., canary_ns: _Optional[int] = ..., runnable: _Optional[int] = ..., steal_ns: _Optional[int] = ...) -> None: ...
 
 class LaunchResult(_message.Message):
-    __slots__ = ("load_ns", "first_inference_ns", "warmup_inferences", "harness_overhead_ns", "memory", "timed_ns")
+    __slots__ = ("load_ns", "first_inference_ns", "warmup_inferences", "harness_overhead_ns", "memory", "timed_ns", "stream_rss_bytes")
     LOAD_NS_FIELD_NUMBER: _ClassVar[int]
     FIRST_INFERENCE_NS_FIELD_NUMBER: _ClassVar[int]
     WARMUP_INFERENCES_FIELD_NUMBER: _ClassVar[int]
     HARNESS_OVERHEAD_NS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     TIMED_NS_FIELD_NUMBER: _ClassVar[int]
+    STREAM_RSS_BYTES_FIELD_NUMBER: _ClassVar[int]
     load_ns: int
     first_inference_ns: int
     warmup_inferences: int
     harness_overhead_ns: int
     memory: MemoryReading
     timed_ns: int
-    def __init__(self, load_ns: _Optional[int] = ..., first_inference_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., harness_overhead_ns: _Optional[int] = ..., memory: _Optional[_Union[MemoryReading, _Mapping]] = ..., timed_ns: _Optional[int] = ...) -> None: ...
+    stream_rss_bytes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, load_ns: _Optional[int] = ..., first_inference_ns: _Optional[int] = ..., warmup_inferences: _Optional[int] = ..., harness_overhead_ns: _Optional[int] = ..., memory: _Optional[_Union[MemoryReading, _Mapping]] = ..., timed_ns: _Optional[int] = ..., stream_rss_bytes: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class MemoryReading(_message.Message):
     __slots__ = ("peak_rss_bytes", "runtime_rss_bytes", "anonymous_bytes", "file_bytes")

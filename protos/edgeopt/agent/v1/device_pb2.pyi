@@ -118,19 +118,21 @@ class RuntimeFacts(_message.Message):
     def __init__(self, name: _Optional[str] = ..., implementation: _Optional[str] = ..., version: _Optional[str] = ..., providers: _Optional[_Iterable[str]] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
 
 class SensorFacts(_message.Message):
-    __slots__ = ("name", "channels", "min_interval_ns", "unavailable_reason")
+    __slots__ = ("name", "channels", "min_interval_ns", "unavailable_reason", "slow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     MIN_INTERVAL_NS_FIELD_NUMBER: _ClassVar[int]
     UNAVAILABLE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SLOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     channels: _containers.RepeatedCompositeFieldContainer[SensorChannel]
     min_interval_ns: int
     unavailable_reason: str
-    def __init__(self, name: _Optional[str] = ..., channels: _Optional[_Iterable[_Union[SensorChannel, _Mapping]]] = ..., min_interval_ns: _Optional[int] = ..., unavailable_reason: _Optional[str] = ...) -> None: ...
+    slow: bool
+    def __init__(self, name: _Optional[str] = ..., channels: _Optional[_Iterable[_Union[SensorChannel, _Mapping]]] = ..., min_interval_ns: _Optional[int] = ..., unavailable_reason: _Optional[str] = ..., slow: bool = ...) -> None: ...
 
 class SensorChannel(_message.Message):
-    __slots__ = ("name", "quantity")
+    __slots__ = ("name", "quantity", "scope", "gain_error", "averaged", "wraps_at")
     class Quantity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         QUANTITY_UNSPECIFIED: _ClassVar[SensorChannel.Quantity]
@@ -142,6 +144,7 @@ class SensorChannel(_message.Message):
         QUANTITY_CURRENT_MA: _ClassVar[SensorChannel.Quantity]
         QUANTITY_THROTTLE_FLAGS: _ClassVar[SensorChannel.Quantity]
         QUANTITY_THROTTLE_COUNT: _ClassVar[SensorChannel.Quantity]
+        QUANTITY_CHARGING: _ClassVar[SensorChannel.Quantity]
     QUANTITY_UNSPECIFIED: SensorChannel.Quantity
     QUANTITY_TEMPERATURE_CELSIUS: SensorChannel.Quantity
     QUANTITY_CLOCK_HZ: SensorChannel.Quantity
@@ -151,11 +154,34 @@ class SensorChannel(_message.Message):
     QUANTITY_CURRENT_MA: SensorChannel.Quantity
     QUANTITY_THROTTLE_FLAGS: SensorChannel.Quantity
     QUANTITY_THROTTLE_COUNT: SensorChannel.Quantity
+    QUANTITY_CHARGING: SensorChannel.Quantity
+    class Scope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SCOPE_UNSPECIFIED: _ClassVar[SensorChannel.Scope]
+        SCOPE_INPUT: _ClassVar[SensorChannel.Scope]
+        SCOPE_RAIL: _ClassVar[SensorChannel.Scope]
+        SCOPE_PART: _ClassVar[SensorChannel.Scope]
+        SCOPE_BATTERY: _ClassVar[SensorChannel.Scope]
+        SCOPE_PACKAGE: _ClassVar[SensorChannel.Scope]
+    SCOPE_UNSPECIFIED: SensorChannel.Scope
+    SCOPE_INPUT: SensorChannel.Scope
+    SCOPE_RAIL: SensorChannel.Scope
+    SCOPE_PART: SensorChannel.Scope
+    SCOPE_BATTERY: SensorChannel.Scope
+    SCOPE_PACKAGE: SensorChannel.Scope
     NAME_FIELD_NUMBER: _ClassVar[int]
     QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    GAIN_ERROR_FIELD_NUMBER: _ClassVar[int]
+    AVERAGED_FIELD_NUMBER: _ClassVar[int]
+    WRAPS_AT_FIELD_NUMBER: _ClassVar[int]
     name: str
     quantity: SensorChannel.Quantity
-    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[_Union[SensorChannel.Quantity, str]] = ...) -> None: ...
+    scope: SensorChannel.Scope
+    gain_error: float
+    averaged: bool
+    wraps_at: float
+    def __init__(self, name: _Optional[str] = ..., quantity: _Optional[_Union[SensorChannel.Quantity, str]] = ..., scope: _Optional[_Union[SensorChannel.Scope, str]] = ..., gain_error: _Optional[float] = ..., averaged: bool = ..., wraps_at: _Optional[float] = ...) -> None: ...
 
 class SensorSample(_message.Message):
     __slots__ = ("time_ns", "values")

@@ -1,0 +1,176 @@
+"""Turns for workers that are compared: one at a time has the device, in an order of chance.
+
+What drifts, such as a temperature or somebody else's load, then hits all of them alike. Each turn
+is a byte to a worker and an event from it, about twenty of both a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
+from edgeopt_agent.worker.turns import END, GO
+
+Response = agent_pb2.WatchBenchmarkResponse
+OnEvent = Callable[[Response], None]
+# Given a subject's index, the descriptor that its turns come from, and who takes its events.
+RunWorker = Callable[[int, int, OnEvent], Awaitable[None]]
+
+# Every worker loads, then every one warms up.
+_PREPARATIONS = 2
+_PROGRESS_S = 1.0
+
+
+async def run_in_turns(
+    run: RunWorker, plan: benchmark_pb2.Plan, launch: int, subjects: int, on_event: OnEvent
+) -> None:
+    """Runs one launch of several subjects.
+
+    The launch ends when the subjects together were timed for the plan's duration each on average,
+    and each for its number of inferences. When a worker fails, the others are ended.
+
+    Args:
+        run: stays with the worker of a subject.
+        plan: of the benchmark.
+        launch: its number.
+        subjects: how many there are.
+        on_event: takes all their events but the ends of turns.
+
+    Raises:
+        WorkerError: of the first worker that gave no result.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        seats = [stack.enter_context(_seat(subject, on_event)) for subject in range(subjects)]
+        tasks: list[asyncio.Future[None]] = [
+            asyncio.ensure_future(run(s.subject, s.reading, s.take)) for s in seats
+        ]
+        round_ = _Round(plan, launch, seats, tasks, on_event)
+        conducting = asyncio.create_task(round_.conduct())
+        try:
+            done, _ = await asyncio.wait([*tasks, conducting], return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in (conducting, *tasks):
+                task.cancel()
+            await asyncio.wait([conducting, *tasks])
+        for task in (*tasks, conducting):
+            if task in done:
+                task.result()
+
+
+class _Seat:
+    """A worker, as whoever gives turns sees it."""
+
+    def __init__(self, subject: int, reading: int, writing: int, on_event: OnEvent) -> None:
+        self.subject = subject
+        self.reading = reading
+        self.timed_ns = 0
+        self.inferences = 0
+        self._writing = writing
+        self._on_event = on_event
+        self._turns: asyncio.Queue[benchmark_pb2.Turn] = asyncio.Queue()
+
+    def take(self, response: Response) -> None:
+        """Its events: ends of turns are for here."""
+        if response.event.HasField("turn"):
+            self._turns.put_nowait(response.event.turn)
+        else:
+            self._on_event(response)
+
+    async def turn(self, worker: asyncio.Future[None]) -> bool:
+        """Lets it work until its turn ends; False when the worker has ended instead."""
+        self._write(GO)
+        ended = asyncio.ensure_future(self._turns.get())
+        try:
+            both: list[asyncio.Future[Any]] = [ended, worker]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not ended.done():
+                ended.cancel()
+        if not ended.done() or ended.cancelled():
+            return False
+        turn = ended.result()
+        # A worker says what it likes: time does not run backwards.
+        self.timed_ns += max(0, turn.timed_ns)
+        self.inferences += max(0, turn.inferences)
+        return True
+
+    def end(self) -> None:
+        self._write(END)
+
+    def _write(self, what: bytes) -> None:
+        # A worker that has died tells why by itself.
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
+            os.write(self._writing, what)
+
+
+class _Round:
+    """The rounds of one launch."""
+
+    def __init__(
+        self,
+        plan: benchmark_pb2.Plan,
+        launch: int,
+        seats: Sequence[_Seat],
+        workers: Sequence[asyncio.Future[None]],
+        on_event: OnEvent,
+    ) -> None:
+        self._plan = plan
+        self._launch = launch
+        self._places = list(zip(seats, workers, strict=True))
+        self._on_event = on_event
+        self._told = 0.0
+
+    async def conduct(self) -> None:
+        """Gives turns until the plan is met or a worker has ended early."""
+        chance = random.Random(f"{self._plan.order_seed} {self._launch}")  # noqa: S311 - repeatable
+        rounds = 0
+        while rounds < _PREPARATIONS or not self._is_met():
+            chance.shuffle(self._places)
+            for seat, worker in self._places:
+                if not await seat.turn(worker):
+                    break
+            else:
+                rounds += 1
+                self._tell()
+                continue
+            break
+        for seat, _ in self._places:
+            seat.end()
+
+    def _is_met(self) -> bool:
+        timed = sum(seat.timed_ns for seat, _ in self._places)
+        fewest = min(seat.inferences for seat, _ in self._places)
+        wanted = self._plan.duration_ns * len(self._places)
+        return timed >= wanted and fewest >= self._plan.inferences
+
+    def _tell(self) -> None:
+        timed, now = sum(seat.timed_ns for seat, _ in self._places), time.monotonic()
+        if not timed or now - self._told < _PROGRESS_S:
+            return
+        self._told = now
+        wanted = max(1, self._plan.duration_ns * len(self._places))
+        progress = benchmark_pb2.Progress(
+            phase=benchmark_pb2.Progress.PHASE_MEASURING,
+            inferences=sum(seat.inferences for seat, _ in self._places),
+            fraction=min(1.0, timed / wanted),
+        )
+        event = benchmark_pb2.BenchmarkEvent(launch=self._launch, progress=progress)
+        self._on_event(Response(event=event))
+
+
+@contextlib.contextmanager
+def _seat(subject: int, on_event: OnEvent) -> Iterator[_Seat]:
+    reading, writing = os.pipe()
+    # A worker that never reads must not stop the agent.
+    os.set_blocking(writing, False)
+    try:
+        yield _Seat(subject, reading, writing, on_event)
+    finally:
+        os.close(reading)
+        os.close(writing)

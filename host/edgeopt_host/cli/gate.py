@@ -1,0 +1,212 @@
+"""`edgeopt-host gate`: decide by a policy whether a model may ship."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeopt_host.cli import _output
+from edgeopt_host.cli.push import _arguments, push
+from edgeopt_host.errors import EdgeoptError, UsageError
+
+if TYPE_CHECKING:
+    from edgeopt_host.gate.policy import Policy, PolicyError
+    from edgeopt_host.gate.result import GateResult
+
+_CHECK_SCHEMA = "edgeopt.policy-check/1"
+_POLICY = click.Path(path_type=Path)
+# What a policy may say, too: option → key of [gate].
+_SHARED = {"batch": "batch", "streams": "streams", "rate": "rate_hz"}
+
+
+@click.group()
+def gate() -> None:
+    """Decide by a policy whether a model may ship: run, init, check, schema.
+
+    Four verdicts: pass (exit code 0), fail (1), inconclusive (3), not measurable (4).
+    """
+
+
+@gate.command()
+@click.argument("path", default=Path("policy.toml"), type=_POLICY, metavar="[PATH]")
+@click.option("--force", is_flag=True, help="Also where there is a file already.")
+def init(path: Path, *, force: bool) -> None:
+    """Write a commented policy to start from; default policy.toml."""
+    from edgeopt_host.gate import template
+
+    if path.exists() and not force:
+        raise UsageError(f"{path} is there already: give another path, or --force")
+    _output.write(path, template.TEXT)
+    _output.note(f"{path} written; after editing: edgeopt-host gate check {path}")
+
+
+@gate.command()
+@click.argument("policy", type=_POLICY, metavar="POLICY")
+@_output.format_option()
+def check(policy: Path, format_: str) -> int:
+    """Check a policy; tells everything that is wrong with it, by line."""
+    from edgeopt_host.gate.policy import PolicyError
+    from edgeopt_host.gate.read import load
+
+    problems = []
+    try:
+        found = load(policy)
+    except PolicyError as error:
+        problems = error.problems
+        _tell(error)
+    if format_ == "json":
+        document = {
+            "schema": _CHECK_SCHEMA,
+            "valid": not problems,
+            "problems": [
+                {"line": p.line, "key": p.key or None, "message": p.message} for p in problems
+            ],
+        }
+        _output.show(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    elif not problems:
+        _output.note(f"{policy}: {_output.counted(found.rules, 'rule')}, nothing wrong")
+    return 2 if problems else 0
+
+
+@gate.command()
+def schema() -> None:
+    """Print the policy's JSON schema, for an editor that completes and checks TOML.
+
+    Save it beside the policy, and begin the policy with `#:schema ./policy.schema.json`.
+    """
+    from edgeopt_host.gate import schema as of_policy
+
+    _output.show(of_policy.text())
+
+
+@gate.command()
+@click.argument("policy", type=_POLICY, metavar="POLICY")
+@click.option(
+    "--candidate", required=True, metavar="MODEL|RUN", help="A model's file, or a stored run."
+)
+@click.option(
+    "--baseline",
+    metavar="MODEL|RUN|NAME",
+    help="What it is held against: a model's file is measured again, in turns with the candidate.",
+)
+@click.option("--junit", type=_POLICY, metavar="FILE", help="Also as JUnit XML.")
+@click.option("--html", type=_POLICY, metavar="FILE", help="Also as one page with plots.")
+@click.option("--markdown", type=_POLICY, metavar="FILE", help="Also as Markdown.")
+@_output.format_option()
+def run(policy: Path, candidate: str, baseline: str | None, format_: str, **options: Any) -> int:
+    """Hold a candidate against a POLICY's rules, on devices.
+
+    Needs at least one --device or --tag, but for a stored run. Runs are stored.
+    """
+    from edgeopt_host.bench import Bench
+    from edgeopt_host.cli._progress import observer
+    from edgeopt_host.gate.policy import PolicyError
+    from edgeopt_host.gate.read import load
+    from edgeopt_host.gate.run import Gate
+    from edgeopt_host.store import RunStore
+
+    files = {name: options.pop(name) for name in ("junit", "html", "markdown")}
+    for path in files.values():
+        _check_writable(path)
+    try:
+        rules = load(policy)
+    except PolicyError as error:
+        _tell(error)
+        return 2
+    _check_shape(rules, policy, options)
+    if not (options["devices"] or options["tags"]) and Path(candidate).is_file():
+        raise click.UsageError("give --device NAME (local is always there) or --tag TAG")
+    asked = _arguments({**_DEFAULTS, **options})
+    for name in ("profile", "outputs"):
+        asked.pop(name)
+    bench = Bench()
+    with RunStore.open() as store:
+        wanted = Gate.of(
+            rules, policy, bench.inventory, store,
+            devices=asked.pop("devices"), tags=asked.pop("tags"),
+            candidate=candidate, baseline=baseline, data=options.get("data"),
+        )  # fmt: skip
+    signal.signal(signal.SIGTERM, _interrupt)
+    base, data = asked.pop("plan"), options.get("data")
+    asked.pop("energy")
+    with observer() as watching:
+        result = wanted.decide(
+            lambda models, *, evaluates, **given: bench.compare(
+                models, data=data if evaluates else None, observer=watching, **given, **asked
+            ),
+            base,
+        )
+    _report(result, format_, files)
+    return result.exit_code
+
+
+# Of push, those that say how a model is executed and fed; how long to measure is the policy's.
+_LEFT_OUT = {
+    "models", "outputs", "launches", "warmup", "duration", "quick", "no_rerun", "profile", "energy",
+    "format_", "sustained",
+}  # fmt: skip
+_DEFAULTS = dict.fromkeys(("outputs", "launches", "warmup", "duration"))
+_DEFAULTS |= dict.fromkeys(("quick", "no_rerun", "profile", "energy"), False)
+run.params[3:3] = [param for param in push.params if param.name not in _LEFT_OUT]
+
+
+def _report(result: GateResult, format_: str, files: dict[str, Path | None]) -> None:
+    """Shows the result first: whatever happens to the files, it is told."""
+    from edgeopt_host.gate import table
+
+    if format_ == "json":
+        text = json.dumps(result.document(), indent=2, ensure_ascii=False, allow_nan=False)
+        _output.show(text + "\n")
+    else:
+        _output.show(table.render(result))
+    from edgeopt_host.report import github
+
+    github.emit(result)
+    for name, path in files.items():
+        if path is not None:
+            try:
+                _output.write(path, _rendered(name, result))
+            except UsageError as error:
+                # The gate has been decided; this is no wrong use of it.
+                raise EdgeoptError(error.message, "OUTPUT") from error
+            _output.note(f"{name} written to {path}")
+
+
+def _rendered(name: str, result: GateResult) -> str:
+    from edgeopt_host.report import html, junit, markdown_gate
+
+    render = {"junit": junit.render, "html": html.gate, "markdown": markdown_gate.render}
+    return render[name](result)
+
+
+def _check_writable(path: Path | None) -> None:
+    """Before minutes of measuring, not after."""
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: its folder does not exist")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+
+
+def _check_shape(rules: Policy, path: Path, options: dict[str, Any]) -> None:
+    """The load's shape is said once."""
+    for option, key in _SHARED.items():
+        here, there = options.get(option), getattr(rules, key)
+        if here is not None and there is not None and here != there:
+            raise UsageError(
+                f"--{option} {here:g} contradicts {path}, whose [gate] has {key} = {there:g}: take one out"
+            )
+
+
+def _tell(error: PolicyError) -> None:
+    for line in error.lines():
+        _output.note(line)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

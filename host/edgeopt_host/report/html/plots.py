@@ -1,0 +1,283 @@
+"""What a report draws. Each function returns an SVG element, or nothing when there is nothing to see.
+
+Text from elsewhere (names of models and devices) stands beside a figure, never in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgeopt_host.report import _units
+from edgeopt_host.report.html._svg import COLOURS, SUBJECTS, Drawing
+from edgeopt_host.run import Launch, Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NS = 1e9
+_NS_PER_MS = 1e6
+# Points of one curve. More are not to be told apart at this width, and a report is a file to send.
+_POINTS = 300
+_DECADE = 10.0
+# Of the distribution's tail, what is beyond would squeeze all else.
+_SHOWN = 99.9
+_DASHES = ("-", "--", "-.", ":")
+_PERCENTS = (-90, -75, -50, -30, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 30, 50, 100)
+_RATIOS = (*(1 + percent / 100 for percent in _PERCENTS), 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_TICKS = 6
+_TEMPERATURE = "temperature_celsius"
+_CLOCK = "clock_hz"
+_THROTTLE = "throttle_flags"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """One line of a plot of ratios. `kind` is the name of a colour."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    kind: str = "a"
+    # Where the margin ends, as a ratio.
+    limit: float | None = None
+
+
+def style(subject: int) -> dict[str, Any]:
+    """Colour and dashes of a subject, the same in all figures of a page."""
+    number = subject % len(SUBJECTS)
+    return {"color": COLOURS[SUBJECTS[number]], "linestyle": _DASHES[number]}
+
+
+def counted(run: Run) -> list[Launch]:
+    """The launches that count."""
+    return [launch for launch in run.launches if launch.tainted is None]
+
+
+def _samples_ms(launches: Iterable[Launch]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    arrays = [block.latency_ns for launch in launches for block in launch.blocks]
+    return np.concatenate([*arrays, np.empty(0, np.int64)]) / _NS_PER_MS
+
+
+def distribution(runs: Sequence[Run]) -> str:
+    """How many inferences took at most so long, per subject."""
+    curves = [(i, _samples_ms(counted(run))) for i, run in enumerate(runs)]
+    curves = [(i, samples) for i, samples in curves if samples.size > 1]
+    if not curves:
+        return ""
+    shares = np.linspace(0, _SHOWN, _POINTS)
+    told = "; ".join(
+        f"{_letter(i)}: half within {_units.duration(float(np.percentile(samples, 50)))}, "
+        f"95 % within {_units.duration(float(np.percentile(samples, 95)))}"
+        for i, samples in curves
+    )
+    with Drawing("Distribution of latencies", told, 2.6) as drawing:
+        (axes,) = drawing.axes
+        for i, samples in curves:
+            axes.plot(np.percentile(samples, shares), shares, linewidth=1.6, **style(i))
+        for share in (50, 95):
+            axes.axhline(share, color=COLOURS["muted"], linewidth=0.6, linestyle=":")
+            axes.annotate(f"p{share}", (0.01, share), xycoords=("axes fraction", "data"), va="top")
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("inferences (%)")
+        axes.set_xlabel("latency at most (ms, log scale)")
+        _log_axis(axes, *axes.get_xlim())
+    return drawing.svg
+
+
+def ratios(rows: Sequence[Interval], title: str, xlabel: str) -> str:
+    """Ratios with their intervals on a log axis, with 1 marked; labelled as differences in percent."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    rows = [row for row in rows if _drawable(row)]
+    if not rows:
+        return ""
+    told = "; ".join(
+        f"{row.label}: {change(row.value)} ({change(row.low)} to {change(row.high)})"
+        for row in rows
+    )
+    ends = [x for row in rows for x in (row.low, row.high, row.limit) if x] + [0.99, 1.01]
+    low, high = math.log(min(ends)), math.log(max(ends))
+    room = 0.06 * (high - low)
+    low, high = low - room, high + room
+    with Drawing(title, told, 0.7 + 0.27 * len(rows)) as drawing:
+        (axes,) = drawing.axes
+        axes.axvline(1, color=COLOURS["ink"], linewidth=1)
+        for y, row in enumerate(rows):
+            colour = COLOURS[row.kind]
+            axes.plot([row.low, row.high], [y, y], color=colour, linewidth=2.2)
+            axes.plot([row.value], [y], "o", color=colour, markersize=5)
+            if row.limit:
+                mark = [y - 0.36, y + 0.36]
+                axes.plot([row.limit, row.limit], mark, color=COLOURS["ink"], linestyle=":")
+        axes.set_xscale("log")
+        axes.set_xlim(math.exp(low), math.exp(high))
+        axes.xaxis.set_major_locator(FixedLocator(_spread(low, high)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda x, _: change(x, digits=1).removesuffix(" %"))
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlabel(xlabel)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+    return drawing.svg
+
+
+def series(runs: Sequence[Run]) -> str:
+    """Latency, temperature and clock over the time of one benchmark; runs share the device's clock."""
+    times = [block.start_ns for run in runs for launch in run.launches for block in launch.blocks]
+    if not times:
+        return ""
+    start = min(times)
+    sensors = [(quantity, scale, label) for quantity, scale, label in (
+        (_TEMPERATURE, 1.0, "hottest (°C)"), (_CLOCK, 1e-6, "clock (MHz)"),
+    ) if any(_readings(run, quantity, start)[0].size for run in runs)]  # fmt: skip
+    heights = [2.0, *(1.0 for _ in sensors)]
+    with Drawing("Latency over time", _told(runs), *heights) as drawing:
+        latency, *others = drawing.axes
+        for i, run in enumerate(runs):
+            _blocks(latency, run, i, start)
+        _shade(drawing.axes, runs, start)
+        latency.set_ylabel("p50 of blocks (ms)")
+        _throttled(latency, runs, start)
+        for axes, (quantity, scale, label) in zip(others, sensors, strict=True):
+            seen = [_readings(run, quantity, start) for run in runs]
+            x = np.concatenate([times for times, _ in seen])
+            y = np.concatenate([values for _, values in seen]) * scale
+            order = _thinned(np.argsort(x))
+            axes.plot(x[order], y[order], color=COLOURS["heat"], linewidth=1.2)
+            axes.set_ylabel(label)
+        drawing.axes[-1].set_xlabel("time since the first block (s)")
+    return drawing.svg
+
+
+def change(ratio: float, digits: int | None = None) -> str:
+    """A ratio as a difference, in percent, and from a doubling on as a factor.
+
+    >>> [change(x) for x in (1.032, 1.0, 2.4)]
+    ['+3.2 %', '0.0 %', '\u00d72.40']
+    """
+    if ratio >= 2:  # noqa: PLR2004 - from a doubling on
+        return f"\u00d7{ratio:g}" if digits else f"\u00d7{_units.number(ratio)}"
+    percent = 100 * (ratio - 1)
+    text = f"{abs(percent):.1f}"
+    if digits:
+        text = text.removesuffix(".0")
+    sign = "" if float(text) == 0 else "+" if percent > 0 else "\u2212"
+    return f"{sign}{text} %"
+
+
+def _letter(subject: int) -> str:
+    return chr(ord("A") + subject)
+
+
+def _drawable(row: Interval) -> bool:
+    return all(math.isfinite(x) and x > 0 for x in (row.value, row.low, row.high))
+
+
+def _spread(low: float, high: float) -> list[float]:
+    """Round ratios between two logarithms, not closer than can be read."""
+    inside = [ratio for ratio in _RATIOS if low <= math.log(ratio) <= high]
+    kept: list[float] = []
+    for ratio in sorted(inside, key=lambda r: _RATIOS.index(r) if r != 1 else -1):
+        near = (abs(math.log(ratio / other)) for other in kept)
+        if min(near, default=math.inf) >= (high - low) / _TICKS:
+            kept.append(ratio)
+    return sorted(kept)
+
+
+def _log_axis(axes: Axes, low: float, high: float) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    axes.set_xscale("log")
+    wide = low > 0 and high / low > _DECADE
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1.0, 2.0, 5.0), numticks=_TICKS) if wide else MaxNLocator(_TICKS)
+    )
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+
+
+def _blocks(axes: Axes, run: Run, subject: int, start: int) -> None:
+    """A curve per launch; when there are too many blocks, medians of neighbours."""
+    count = sum(len(launch.blocks) for launch in run.launches)
+    together = max(1, math.ceil(count / _POINTS))
+    for launch in run.launches:
+        blocks = [block for block in launch.blocks if block.latency_ns.size]
+        groups = [blocks[i : i + together] for i in range(0, len(blocks), together)]
+        x = [(group[0].start_ns - start) / _NS for group in groups]
+        y = [
+            float(np.median(np.concatenate([b.latency_ns for b in group]))) / _NS_PER_MS
+            for group in groups
+        ]
+        axes.plot(x, y, linewidth=1.1, marker="." if len(x) == 1 else "", **style(subject))
+
+
+def _shade(panels: Sequence[Axes], runs: Sequence[Run], start: int) -> None:
+    """Launches that do not count."""
+    spans: dict[int, list[int]] = {}
+    for run in runs:
+        for launch in run.launches:
+            if launch.tainted is not None:
+                times = [t for b in launch.blocks for t in (b.start_ns, b.start_ns + b.duration_ns)]
+                spans.setdefault(launch.number, []).extend(times)
+    for times in spans.values():
+        if times:
+            for axes in panels:
+                left, right = (min(times) - start) / _NS, (max(times) - start) / _NS
+                axes.axvspan(left, right, color=COLOURS["shade"], linewidth=0)
+
+
+def _throttled(axes: Axes, runs: Sequence[Run], start: int) -> None:
+    marks = sorted({
+        round((reading.time_ns - start) / _NS, 1)
+        for run in runs
+        for launch in run.launches
+        for reading in launch.readings
+        for channel, value in reading.values.items()
+        if run.channels.get(channel) == _THROTTLE and value > 0
+        # Sticky flags tell of the time since boot.
+        and not channel.endswith("-sticky")
+    })  # fmt: skip
+    if marks:
+        at = _thinned(np.array(marks))
+        axes.plot(
+            at, np.ones(len(at)), "v", color=COLOURS["fail"], markersize=4, clip_on=False,
+            transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+
+
+def _readings(
+    run: Run, quantity: str, start: int
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Seconds since the start, and the highest of the channels of a quantity at that time."""
+    found: list[tuple[float, float]] = []
+    for launch in run.launches:
+        for reading in launch.readings:
+            values = [
+                value
+                for channel, value in reading.values.items()
+                if run.channels.get(channel) == quantity and math.isfinite(value)
+            ]
+            if values:
+                found.append(((reading.time_ns - start) / _NS, max(values)))
+    both = np.array(found, np.float64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
+
+
+def _thinned(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values[:: max(1, math.ceil(len(values) / _POINTS))]
+
+
+def _told(runs: Sequence[Run]) -> str:
+    parts = []
+    for i, run in enumerate(runs):
+        tainted = len(run.launches) - len(counted(run))
+        aside = f", {tainted} shaded because they do not count" if tainted else ""
+        parts.append(f"{_letter(i)}: {len(run.launches)} launches{aside}")
+    return "; ".join(parts)
