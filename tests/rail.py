@@ -35,22 +35,22 @@ class Rail:
     # One burst of housekeeping each 5 s, of 50 to 300 ms.
     burst_mw: float = 600.0
     bursts_hz: float = 0.2
-    # Another idle level each 60 s, so far from the mean.
-    step_mw: float = 150.0
-    steps_hz: float = 1 / 60
+    # Another idle level each 40 s, so far from the mean at most.
+    step_mw: float = 300.0
+    steps_hz: float = 1 / 40
     # Of the idle power, over the whole pass.
     drift: float = 0.03
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """A sensor; the last share of its samples is lost, half of it in gaps of up to 2 s."""
+    """A sensor, and the share of its samples that is lost: half of it in gaps of up to 2 s."""
 
     rate_hz: float
     averaged: bool = True
     noise_mw: float = 50.0
     resolution_mw: float = 25.0
-    lost: float = 0.02
+    lost: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def energy_pass(
 
 
 def _load(
-    rail: Rail, time_s: Floats, starts: Floats, ends: Floats, generator: np.random.Generator
+    rail: Rail, time_s: Floats, starts: Any, ends: Any, generator: np.random.Generator
 ) -> Floats:
     net = np.zeros_like(time_s)
     for start, end in zip(starts, ends, strict=True):
@@ -127,8 +127,11 @@ def _read(
 ) -> tuple[Floats, Floats]:
     interval = 1 / gauge.rate_hz
     # The agent's clock and the sensor's differ, and the agent is late by turns.
-    polls = np.arange(2 * interval, time_s[-1], interval)
+    polls = np.arange(generator.uniform(2, 3) * interval, time_s[-1], interval)
     times = polls + generator.exponential(min(2e-4, interval / 10), polls.size)
+    if not gauge.averaged:
+        # As PowerSampler reads what tells the power of a moment.
+        times += generator.uniform(0, interval / 2, times.size)
     if gauge.averaged:
         energy = np.concatenate([[0.0], np.cumsum(power_mw) * _STEP_S])
         grid = np.append(time_s, time_s[-1] + _STEP_S)

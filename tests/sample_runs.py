@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt_host.energy import ChannelFacts
 from edgeopt_host.run import (
     Block,
     Device,
@@ -80,7 +81,12 @@ def whole_run(**changes: Any) -> Run:
             [[12, 13, 14], [15, 16, 17]],
         ),
         correct=np.array([True, False, True]),
-        channels={"cpu-thermal": "temperature_celsius", "cpu0": "clock_hz"},
+        channels={
+            "cpu-thermal": "temperature_celsius",
+            "cpu0": "clock_hz",
+            "rail/ä": "power_mw",
+        },
+        channel_facts={"rail/ä": ChannelFacts("power_mw", "rail", 0.02, True, 262_144.0)},
     )
     for name, value in changes.items():
         setattr(run, name, value)

@@ -17,6 +17,7 @@ from edgeopt_host.metrics import METRICS
 from edgeopt_host.run import Run
 from edgeopt_host.stats.launches import counted
 from edgeopt_host.store import Baseline, RunStore
+from edgeopt_host.validity import is_invalid
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # One launch cannot tell how much the next would differ.
@@ -92,6 +93,8 @@ def unfit(run: Run) -> str | None:
     if run.launches and not counting:
         reasons = sorted({launch.tainted for launch in run.launches if launch.tainted})
         return f"none of its launches counts ({'; '.join(reasons) or 'they have no samples'})"
+    if invalid := is_invalid(run):
+        return invalid
     if len(counting) < _FEWEST_LAUNCHES:
         return (
             "only one launch of it counts, which tells nothing about how much the next would differ; "

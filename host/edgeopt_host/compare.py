@@ -202,15 +202,14 @@ def _compared(letter: str, run: Run, reference: Run) -> Compared:
         if (found := _difference(metric, run, reference)).ratio or found.delta
     )
     by_name = {difference.metric: difference for difference in differences}
-    said = [by_name["p50_latency_ms"].words] if "p50_latency_ms" in by_name else []
-    said += [
+    if "p50_latency_ms" not in by_name:
+        return Compared(letter, run, (), f"{name} has no launch in common with A that counts")
+    said = [by_name["p50_latency_ms"].words] + [
         by_name[metric].words
         for metric in _HEADLINE
         if metric in by_name and by_name[metric].found in {"less", "more"}
     ]
-    if not said:
-        return Compared(letter, run, (), f"{name} has no launch in common with A that counts")
-    colon = "" if by_name["p50_latency_ms"].found in {"less", "more"} else ":"
+    colon = "" if said[0].startswith("is ") else ":"
     return Compared(letter, run, differences, f"{name}{colon} {', '.join(said)}")
 
 
@@ -300,7 +299,7 @@ def _words(metric: str, ratio: Estimate | None, delta: Estimate | None) -> str:
 def _digits(low: float, high: float) -> int:
     """Decimals that tell the ends of an interval from each other, and from zero."""
     for digits in range(1, _MOST_DECIMALS):
-        ends = {f"{abs(end):.{digits}f}" for end in (low, high)}
+        ends = {_signed(end, digits) for end in (low, high)}
         if low == high or (len(ends) > 1 and f"{0:.{digits}f}" not in ends):
             return digits
     return _MOST_DECIMALS

@@ -13,14 +13,8 @@ import numpy as np
 from edgeopt.agent.v1 import device_pb2
 from edgeopt_host import _enums
 from edgeopt_host.run import Energy, PowerTrace
-from edgeopt_host.stats.energy import (
-    Figures,
-    Integral,
-    Unmeasurable,
-    figures,
-    integrate_counter,
-    integrate_power,
-)
+from edgeopt_host.stats.energy import Figures, figures
+from edgeopt_host.stats.power import Integral, Unmeasurable, integrate_counter, integrate_power
 
 _Channel = device_pb2.SensorChannel
 
@@ -69,16 +63,19 @@ def from_device(facts: device_pb2.Device) -> dict[str, ChannelFacts]:
     return found
 
 
-def measure(trace: PowerTrace, facts: Mapping[str, ChannelFacts]) -> Energy:
+def measure(
+    trace: PowerTrace, facts: Mapping[str, ChannelFacts], named: Sequence[str] = ()
+) -> Energy:
     """Energy per inference from what was sampled; "unavailable" with the reason where it tells none.
 
     Args:
         trace: of one energy pass.
         facts: of its channels.
+        named: channels that the plan names: a single one counts whatever it is about.
     """
     energy = Energy("unavailable", windows=len(trace.windows))
     try:
-        scope, names = _source(trace, facts)
+        scope, names = _source(trace, facts, named)
         energy.source = _words(scope, names)
         _refuse_charging(trace, facts, scope)
         gains = [facts[name].gain_error for name in names]
@@ -112,23 +109,24 @@ def _fill(energy: Energy, found: Figures) -> None:
     energy.window_s = found.window_s
 
 
-def _source(trace: PowerTrace, facts: Mapping[str, ChannelFacts]) -> tuple[str, list[str]]:
+def _source(
+    trace: PowerTrace, facts: Mapping[str, ChannelFacts], named: Sequence[str]
+) -> tuple[str, list[str]]:
     """The scope that counts, and its channels in the trace."""
     names = [name for name in trace.values if name in facts and facts[name].quantity in _POWER]
+    if len(named) == 1 and names == [*named]:
+        return facts[names[0]].scope, names
     for scope in _SCOPES:
         chosen = [name for name in names if facts[name].scope == scope]
-        if scope == "input" and len(chosen) > 1:
+        if scope == "input":
             # An external meter comes by a plug-in, and stands after the board's own sensors.
             chosen = chosen[-1:]
         if chosen:
             return scope, chosen
-    if len(names) == 1:
-        # It was named, or is all there is.
-        return "unknown", names
     told = ", ".join(names) or "none"
     raise Unmeasurable(
-        f"nothing tells what the device as a whole draws (power channels: {told}); name the channel "
-        "that does"
+        f"nothing tells what the device as a whole draws (power channels: {told}); if you know that "
+        "one of them does, name it in the plan"
     )
 
 

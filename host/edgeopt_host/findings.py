@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from edgeopt_host.run import Run, Warning  # noqa: A004 - the document's name for it
+from edgeopt_host import validity
+from edgeopt_host._text import plain
+from edgeopt_host.run import (
+    Launch,
+    Reading,
+    Run,
+    Warning,  # noqa: A004 - the document's name for it
+)
+from edgeopt_host.stats import launches as units
+from edgeopt_host.stats import modes
 
 # docs/concepts/measurement.md tells where these come from.
 _FEW_SAMPLES = 93  # the fewest from which a 95 % bound on p95 exists (binomial)
 _NOISY_SPREAD = 0.05
 _NOISY_WAIT = 0.05
 _OVERHEAD = 0.05
+_STEAL = 0.05
+# Linux's governors that do not stay at the highest clock (Documentation/admin-guide/pm/cpufreq.rst;
+# "interactive": Android's before schedutil).
+_SLOW_GOVERNORS = {"powersave", "ondemand", "conservative", "schedutil", "interactive"}
 
 
 def warnings(run: Run) -> list[Warning]:
     """All that apply to a run that was measured."""
-    found = (_few_samples, _oversubscribed, _noisy, _throttled, _emulated, _overhead)
-    return [warning for finding in found for warning in finding(run)]
+    return [warning for finding in _FINDINGS for warning in finding(run)]
+
+
+def _counted(run: Run) -> list[Launch]:
+    """The launches that the figures are of."""
+    return units.counted(run.launches) or run.launches
 
 
 def _few_samples(run: Run) -> Iterator[Warning]:
@@ -44,13 +61,14 @@ def _oversubscribed(run: Run) -> Iterator[Warning]:
 
 
 def _noisy(run: Run) -> Iterator[Warning]:
-    medians = np.array([np.median(b.latency_ns) for launch in run.launches for b in launch.blocks])
+    medians = np.array([np.median(b.latency_ns) for launch in _counted(run) for b in launch.blocks])
     middle = np.median(medians)
     # 1.4826: from a median absolute deviation to a standard deviation.
     spread = float(1.4826 * np.median(np.abs(medians - middle)) / middle)
-    wait = _cpu_wait_share(run)
+    wait = _share(run, lambda reading: reading.cpu_wait_ns, lambda launch: launch.timed_ns)
     signs = []
-    if spread > _NOISY_SPREAD:
+    # Under load that lasts, it is heat that moves the median.
+    if spread > _NOISY_SPREAD and run.sustained is None:
         signs.append(f"the median varies by {100 * spread:.0f} % from block to block")
     if wait > _NOISY_WAIT:
         signs.append(f"the measuring thread waited {100 * wait:.0f} % of its time for a CPU")
@@ -62,16 +80,98 @@ def _noisy(run: Run) -> Iterator[Warning]:
         )
 
 
-def _cpu_wait_share(run: Run) -> float:
-    waited = timed = 0
-    for launch in run.launches:
-        marks = [
-            reading.cpu_wait_ns for reading in launch.readings if reading.cpu_wait_ns is not None
-        ]
+def _neighbours(run: Run) -> Iterator[Warning]:
+    """Whether others use the device: processes of it, or machines beside this virtual one."""
+    queue = [
+        reading.runnable
+        for launch in _counted(run)
+        for reading in launch.readings
+        if reading.runnable is not None
+    ]
+    cores = run.device.cores or 0
+    threads = min(run.runtime.threads or 1, cores or 1)
+    steal = _share(
+        run,
+        lambda reading: reading.steal_ns,
+        lambda launch: threads * (launch.readings[-1].time_ns - launch.readings[0].time_ns),
+    )
+    signs = []
+    if queue and np.median(queue) > cores > 0:
+        signs.append(
+            f"{np.median(queue):.0f} processes and threads want to run on {cores} cores: stop other work on "
+            "the device (top shows it)"
+        )
+    if steal > _STEAL:
+        signs.append(
+            f"the hypervisor gave {100 * steal:.0f} % of the time to other machines: measure on a machine "
+            "of your own, or at another time"
+        )
+    if signs:
+        yield Warning("NOISY_NEIGHBOURS", "; ".join(signs))
+
+
+def _share(
+    run: Run, counter: Callable[[Reading], int | None], duration: Callable[[Launch], int]
+) -> float:
+    """By how much a counter of nanoseconds rose over the launches, of so long."""
+    rise = lasted = 0
+    for launch in _counted(run):
+        marks = [mark for reading in launch.readings if (mark := counter(reading)) is not None]
         if marks:
-            waited += marks[-1] - marks[0]
-            timed += launch.timed_ns
-    return waited / timed if timed else 0.0
+            rise += marks[-1] - marks[0]
+            lasted += duration(launch)
+    return rise / lasted if lasted else 0.0
+
+
+def _bimodal(run: Run) -> Iterator[Warning]:
+    """Most launches gather in two places: in a single one, or over all, something else may."""
+    launches = _counted(run)
+    found = [modes.two(units.samples_ns(launch).astype(np.int64)) for launch in launches]
+    sure = [one for one in found if one is not None]
+    if run.sustained is None and 2 * len(sure) > len(found):
+        low, high, share = (
+            float(np.median([getattr(one, name) for one in sure]))
+            for name in ("low", "high", "share")
+        )
+        yield Warning(
+            "BIMODAL",
+            f"latencies gather about two values, {100 * (1 - share):.0f} % about {low / 1e6:.3g} ms and "
+            f"{100 * share:.0f} % about {high / 1e6:.3g} ms, so a percentile may jump from one to the other: "
+            "fast and slow cores, a clock that switches, or other work; fix the clock, use fewer --threads, "
+            "or compare the whole distribution",
+        )
+
+
+def _governor(run: Run) -> Iterator[Warning]:
+    governor = run.state.governor
+    if governor in _SLOW_GOVERNORS:
+        yield Warning(
+            "GOVERNOR",
+            f"the governor '{plain(governor)}' moves the clock while the model runs; on the device, until it "
+            "boots again: echo performance | sudo tee "
+            "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor",
+        )
+
+
+def _tainted(run: Run) -> Iterator[Warning]:
+    tainted = [launch.tainted for launch in run.launches if launch.tainted is not None]
+    if not tainted:
+        return
+    left = "the figures are those of the others"
+    if len(tainted) == len(run.launches):
+        left = "none counts, so the figures are those of all"
+    yield Warning(
+        "TAINTED",
+        f"{len(tainted)} of {len(run.launches)} launches do not count, and {left}: "
+        f"{plain(validity.reasons(tainted))}; cool the device, check its power supply, stop other work, or "
+        "wait for it with --cooldown-below",
+    )
+    if validity.mostly_tainted(run.launches):
+        yield Warning(
+            "INVALID",
+            "more launches were disturbed than not, so these figures decide nothing: a gate calls this run "
+            "not measurable; see TAINTED, and measure again",
+        )
 
 
 def _throttled(run: Run) -> Iterator[Warning]:
@@ -99,3 +199,17 @@ def _overhead(run: Run) -> Iterator[Warning]:
             f"{run.harness_overhead_us:.2g} µs of each latency is the harness's own; for so small a model, "
             "compare only figures of this device",
         )
+
+
+_FINDINGS = (
+    _tainted,
+    _few_samples,
+    _oversubscribed,
+    _noisy,
+    _neighbours,
+    _bimodal,
+    _governor,
+    _throttled,
+    _emulated,
+    _overhead,
+)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,6 +186,56 @@ class TestRuntime:
         outputs = run(session, feeds_for(case, batch=2))
         for name, shape in case.outputs.items():
             assert outputs[name].shape == (2, *shape[1:])
+
+    def test_opens_its_leading_dimension_for_a_batch(
+        self, case: Case, runtime: runtimes.Runtime
+    ) -> None:
+        session = runtime.open(case.model(), Settings())
+        session.open_batch()
+        one = {name: np.concatenate([a] * 3) for name, a in feeds_for(case).items()}
+        three, alone = run(session, one), run(session, feeds_for(case))
+        for name in case.outputs:
+            # In whatever order: this detector puts what belongs to one example in several places.
+            expected = np.sort(np.repeat(alone[name].ravel(), 3))
+            np.testing.assert_allclose(np.sort(three[name].ravel()), expected, rtol=1e-2, atol=1e-4)
+
+    def test_tells_whether_other_threads_work_meanwhile(
+        self, case: Case, runtime: runtimes.Runtime
+    ) -> None:
+        session = runtime.open(case.model(), Settings())
+        session.open_batch()
+        # Long enough that a busy machine shares its cores meanwhile.
+        session.prepare({name: np.concatenate([a] * 8) for name, a in feeds_for(case).items()})
+        spans: list[tuple[float, float]] = []
+
+        def infer() -> None:
+            session.enter_thread()
+            for _ in range(5):
+                start = time.perf_counter()
+                session.infer()
+                spans.append((start, time.perf_counter()))
+
+        other = threading.Thread(target=infer)
+        other.start()
+        ticks = []
+        while other.is_alive():
+            ticks.append(time.perf_counter())
+        # Whoever keeps the interpreter's lock while it computes lets nobody look at a clock.
+        amid = [
+            sum(start + (end - start) / 4 < tick < end - (end - start) / 4 for tick in ticks)
+            for start, end in spans
+        ]
+        assert (max(amid) > 20) is session.parallel, amid
+
+    def test_infers_the_same_in_another_thread(self, case: Case, runtime: runtimes.Runtime) -> None:
+        sessions = [runtime.open(case.model(), Settings()) for _ in range(2)]
+        expected = run(sessions[0], feeds_for(case))
+        sessions[1].prepare(feeds_for(case))
+        with ThreadPoolExecutor(1, initializer=sessions[1].enter_thread) as pool:
+            pool.submit(sessions[1].infer).result()
+            outputs, _ = pool.submit(sessions[1].outputs).result()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(outputs[name], array)
 
     def test_tells_what_executes(self, case: Case, runtime: runtimes.Runtime) -> None:
         session = runtime.open(case.model(), Settings())

@@ -30,7 +30,7 @@ ROWS = {
     "rpi-throttle": ("pi4", "vm"),
     "termux-battery": ("termux", "mi8"),
     "thermal": ("orin-nano", "vm"),
-    "throttle": ("nano", "pi5"),
+    "throttle": ("nano", "vm"),
 }
 _ELECTRIC = {Quantity.POWER_MW, Quantity.ENERGY_MJ, Quantity.VOLTAGE_MV, Quantity.CURRENT_MA}
 
@@ -78,7 +78,9 @@ class TestSensor:
             assert channel.scope is None or channel.quantity in _ELECTRIC
             assert 0 <= channel.gain_error < 0.1
             assert channel.wraps_at == 0 or channel.quantity is Quantity.ENERGY_MJ
-        power = [c for c in sensor.channels if c.quantity in {Quantity.POWER_MW, Quantity.ENERGY_MJ}]
+        power = [
+            c for c in sensor.channels if c.quantity in {Quantity.POWER_MW, Quantity.ENERGY_MJ}
+        ]
         scopes = {channel.scope for channel in power}
         # What could be added twice.
         assert not {Scope.INPUT, Scope.RAIL} <= scopes

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeopt_host.energy import ChannelFacts
 from edgeopt_host.errors import StoreError, UsageError
 from edgeopt_host.run import File, PowerTrace, Run
-from edgeopt_host.store import PendingRun, RunStore, new_request_id, run_id_of
+from edgeopt_host.store import PendingRun, RunStore, new_id, new_request_id, run_id_of
 from sample_runs import failed_run, measured_run, same_launches, same_power, whole_run
 
 _ADD_FIVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from sample_runs import measured_run
-from edgeopt_host.store import PendingRun, RunStore, new_request_id, run_id_of
+from edgeopt_host.store import PendingRun, RunStore, new_id, new_request_id, run_id_of
 sys.stdin.read()
 for _ in range(5):
     with RunStore.open(sys.argv[2]) as store:
@@ -56,10 +57,18 @@ class TestRoundTrip:
         found = store.get(run.id, samples=True)
         assert found.document() == run.document()
         assert same_launches(found.launches, run.launches)
-        assert found.channels == run.channels
+        assert (found.channels, found.channel_facts) == (run.channels, run.channel_facts)
         assert same_power(found.power, run.power)
         assert found.correct is not None
         assert (found.correct.dtype, found.correct.tolist()) == (bool, [True, False, True])
+
+    def test_facts_that_are_no_numbers_are_as_good_as_none(self, store: RunStore) -> None:
+        odd = ChannelFacts("energy_mj", "package", float("nan"), False, float("inf"))
+        run = measured_run(channels={"rapl": "energy_mj"}, channel_facts={"rapl": odd})
+        store.add(run)
+        found = store.get(str(run.id))
+        assert found.channels == {"rapl": "energy_mj"}
+        assert found.channel_facts == {"rapl": ChannelFacts("energy_mj", "package")}
 
     def test_traces_that_are_empty_and_that_are_not_there(self, store: RunStore) -> None:
         empty, none = measured_run(), measured_run(power=None, correct=None)
@@ -312,7 +321,7 @@ class TestPending:
     def _pending(self, **changes: object) -> PendingRun:
         run = measured_run()
         given = {"owner": "me", "outputs": Path("/data/b\udcff.npz"), **changes}
-        return PendingRun(new_request_id(run.id), run, "pi4", "abcd", **given)  # type: ignore[arg-type]
+        return PendingRun(new_request_id(run.id), [run], "pi4", "abcd", **given)  # type: ignore[arg-type]
 
     def test_what_is_owed_comes_back_as_it_was(self, store: RunStore) -> None:
         pending = self._pending()
@@ -321,6 +330,7 @@ class TestPending:
         (found,) = store.pending()
         assert found.run.document() == pending.run.document()
         assert found.run.channels == pending.run.channels
+        assert found.run.channel_facts == pending.run.channel_facts
         assert (found.benchmark, found.cancelled) == ("benchmarks/1", False)
         assert (found.device, found.identity, found.owner) == ("pi4", "abcd", "me")
         assert found.outputs == pending.outputs
@@ -331,7 +341,7 @@ class TestPending:
         first, second = self._pending(), self._pending()
         for pending in (first, second):
             store.begin(pending)
-        store.finish(first.run, first.request_id)
+        store.finish(first)
         assert [pending.request_id for pending in store.pending()] == [second.request_id]
         assert store.stored([str(first.run.id), str(second.run.id), "none"]) == {first.run.id}
         assert same_launches(
@@ -341,12 +351,37 @@ class TestPending:
     def test_a_run_is_stored_once(self, store: RunStore) -> None:
         pending = self._pending()
         store.begin(pending)
-        store.finish(pending.run, pending.request_id)
+        store.finish(pending)
         store.begin(pending)
         with pytest.raises(StoreError, match="stored already"):
-            store.finish(pending.run, pending.request_id)
+            store.finish(pending)
         # What fails leaves all as it was.
         assert (len(store.pending()), len(store.list())) == (1, 1)
+
+    def test_runs_of_one_benchmark_are_pending_and_stored_together(self, store: RunStore) -> None:
+        pending = self._pending()
+        partner = whole_run(id=new_id())
+        pending.runs.append(partner)
+        store.begin(pending)
+        (found,) = store.pending()
+        assert [run.id for run in found.runs] == [pending.run.id, partner.id]
+        assert found.runs[1].document() == partner.document()
+        store.finish(pending)
+        assert store.pending() == []
+        assert {run.id for run in store.list()} == {pending.run.id, partner.id}
+
+    def test_a_benchmark_of_which_one_run_cannot_be_stored_stays_pending(
+        self, store: RunStore
+    ) -> None:
+        pending = self._pending()
+        stored = whole_run(id=new_id())
+        store.add(stored)
+        pending.runs.append(stored)
+        store.begin(pending)
+        with pytest.raises(StoreError, match="stored already"):
+            store.finish(pending)
+        assert len(store.pending()) == 1
+        assert [run.id for run in store.list()] == [stored.id]
 
     def test_one_of_two_takes_it_over(self, store: RunStore) -> None:
         pending = self._pending()

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 import boards
 from edgeopt_agent import sensors
 from edgeopt_agent.facts import _android, _cpuinfo, cpu, emulation, read_device, system
-from edgeopt_agent.sensors import _rpi_throttle
+from edgeopt_agent.sensors import _dumpsys_thermal, _rpi_pmic, _rpi_temperature, _rpi_throttle
+from edgeopt_agent.sensors._dumpsys_battery import DumpsysBattery
+from edgeopt_agent.sensors._termux_battery import TermuxBattery
 from fuzz.inputs import Edit, edited, edits, text, utf8
 from fuzz.target import Target, scratch
 
 # "deny" lines and scripts are for the tests of the sensors.
-_BOARDS = [name for name in boards.NAMES if name != "android-denied"]
+_BOARDS = sorted({*boards.NAMES} - {"android-denied", "pi-container", "termux"})
 _FOLDER = scratch()
 _FILES: dict[str, list[Path]] = {}
 _ANYWHERE = (
@@ -152,8 +154,26 @@ def _read_throttled(given: str) -> None:
     assert math.isnan(flags) or 0 <= flags < 2**32
 
 
+def _read_firmware(given: str) -> None:
+    assert all(isinstance(value, float) for value in _rpi_pmic.parse(given.splitlines()).values())
+    _rpi_temperature.parse(given)
+
+
+def _read_commands(given: str) -> None:
+    found = _dumpsys_thermal.temperatures(f"Current temperatures from HAL:\n{given}")
+    assert all(name.startswith("hal-") for name in found)
+    for sensor in (DumpsysBattery([""], 1, ""), TermuxBattery([""], 1, "")):
+        assert len(sensor.parse(given)) == len(sensor.channels)
+
+
 _CPUINFO = [sample for sample in _SAMPLES if "processor" in sample]
 _OS_RELEASE = [sample for sample in _SAMPLES if "PRETTY_NAME" in sample]
+_PMIC = ["VDD_CORE_A current(7)=6.22421000A\n VDD_CORE_V volt(15)=0.86173300V\n"]
+_ANDROID = [
+    "\tTemperature{mValue=57.9, mType=0, mName=CPU, mStatus=0}\n",
+    "  USB powered: true\n  voltage: 4063\n  temperature: 326\n",
+    '{"status": "DISCHARGING", "voltage": 4099, "current": -820000, "temperature": "22.3"}',
+]
 _GETPROP = ["[ro.product.model]: [Pixel 7]\n[ro.build.version.release]: [14]\n[a]: []\n"]
 
 TARGETS = [
@@ -168,4 +188,6 @@ TARGETS = [
     Target("os-release", text(_OS_RELEASE, _TOKENS), system.os_release),
     Target("getprop", text(_GETPROP, ("[", "]", ": ")), _android.parse),
     Target("vcgencmd", text(["throttled=0x50005"], ("0x", "=")), _read_throttled),
+    Target("pmic", text([*_PMIC, "temp=39.5'C"], ("nan", "_A ", "_V ", "=", "\n")), _read_firmware),
+    Target("android", text(_ANDROID, ("{", "}", '"', "null", "NaN", "\n\t")), _read_commands),
 ]

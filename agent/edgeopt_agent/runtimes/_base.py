@@ -211,6 +211,8 @@ class Session(ABC):
     inputs: Sequence[TensorSpec] | None
     # Executes one inference on the prepared inputs. Set by `prepare`.
     infer: Callable[[], object]
+    # Whether `infer` lets other threads of the process compute meanwhile.
+    parallel: bool = True
 
     @abstractmethod
     def prepare(self, feeds: Mapping[str, Array]) -> None:

@@ -93,6 +93,8 @@ class _Session(Session):
         if not is_lite:
             # Loading it runs its __setstate__, and what it calls is all of torch's operators.
             require_code(settings, "torchscript", "a TorchScript archive")
+        # torch's binding of the lite interpreter keeps Python's lock while it computes.
+        self.parallel = not is_lite
         self.inputs = signature.inputs
         self._output_names = signature.outputs
         wanted = settings.quantized_engine or signature.quantized_engine or default

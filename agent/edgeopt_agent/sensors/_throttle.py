@@ -14,14 +14,16 @@ _SLOWS_DOWN = re.compile(r"cpufreq|devfreq|balanced|^Processor$")
 
 
 class Throttle(FileSensor):
-    """Whether something is slowed down now, or was: three kinds of channel.
+    """Whether something is slowed down now, or was: four kinds of channel.
 
     - a cooling device's cur_state: 0 while it does not interfere, else how far it does
       (Documentation/driver-api/thermal/sysfs-api.rst);
     - x86: events since boot per core and package, /sys/devices/system/cpu/cpu*/thermal_throttle
       (arch/x86/include/asm/mce.h, drivers/thermal/intel/therm_throt.c);
     - Jetson Orin: events since boot of the chip "soctherm_oc"; oc1 under-voltage, oc2 average and
-      oc3 instantaneous over-current (NVIDIA Jetson Linux, Platform Power and Performance).
+      oc3 instantaneous over-current (NVIDIA Jetson Linux, Platform Power and Performance);
+    - Raspberry Pi: whether its voltage was too low within the last 2 s, to any user, while
+      rpi-throttle may be denied (drivers/hwmon/raspberrypi-hwmon.c).
     """
 
     @classmethod
@@ -40,7 +42,11 @@ class Throttle(FileSensor):
                 _count(search, f"package{package}-throttles", counts / "package_throttle_count")
             packages.add(package)
         for chip in search.folders(root / "sys/class/hwmon", r"hwmon\d+"):
-            if search.text(chip / "name") == "soctherm_oc":
+            name = search.text(chip / "name")
+            if name == "rpi_volt":
+                channel = Channel("undervoltage", Quantity.THROTTLE_FLAGS)
+                search.add(channel, chip / "in0_lcrit_alarm")
+            if name == "soctherm_oc":
                 for number in search.numbers(chip, r"oc(\d+)_event_cnt"):
                     _count(search, f"soctherm-oc{number}", chip / f"oc{number}_event_cnt")
         return cls(search.require("this kernel counts no throttling and has no cooling device"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence, Sized
+from operator import attrgetter
 from pathlib import PurePosixPath
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
@@ -20,6 +21,13 @@ _MAX_BENCHMARK_BYTES = 2**20
 _MAX_DURATION_NS = 24 * 3600 * 10**9
 _MAX_INFERENCES = 10_000_000
 _MAX_THREADS = 1024
+_MAX_SUBJECTS = 16
+_MAX_STREAMS = 64
+_MAX_BATCH = 65_536
+_RATES_HZ = (0.001, 100_000.0)
+_MAX_WINDOWS = 1000
+_MAX_CELSIUS = 1000.0
+_INT64 = 2**63 - 1
 _MAX_FILES = 1000
 _MAX_NAME = 255
 _MAX_PURPOSE = 200
@@ -201,7 +209,7 @@ def _sizes(inputs: benchmark_pb2.InputSource) -> None:
 
 
 def _plan(plan: benchmark_pb2.Plan) -> None:
-    bounds = {
+    bounds: dict[str, tuple[float, float]] = {
         "launches": (1, _MAX_LAUNCHES),
         "warmup_duration_ns": (0, _MAX_DURATION_NS),
         "warmup_inferences": (0, _MAX_INFERENCES),
@@ -210,11 +218,32 @@ def _plan(plan: benchmark_pb2.Plan) -> None:
         "block_duration_ns": (0, _MAX_DURATION_NS),
         "block_inferences": (1, _MAX_INFERENCES),
         "timeout_ns": (1, _MAX_DURATION_NS),
+        "batch": (0, _MAX_BATCH),
+        "streams": (0, _MAX_STREAMS),
+        "filler_duration_ns": (0, _MAX_DURATION_NS),
+        "block_limit_ns": (0, _MAX_DURATION_NS),
+        "settle_inferences": (0, _MAX_INFERENCES),
+        "order_seed": (0, _INT64),
+        "canary_interval_ns": (0, _MAX_DURATION_NS),
+        "start.max_temperature_celsius": (0, _MAX_CELSIUS),
+        "start.timeout_ns": (0, _MAX_DURATION_NS),
+        "energy.windows": (0, _MAX_WINDOWS),
+        "energy.idle_duration_ns": (0, _MAX_DURATION_NS),
+        "energy.work_duration_ns": (0, _MAX_DURATION_NS),
     }
     for field, (low, high) in bounds.items():
-        value = getattr(plan, field)
+        value = attrgetter(field)(plan)
+        # NaN lies in no range.
         if not low <= value <= high:
-            _refuse(f"plan.{field}", value, f"{low} to {high}")
+            _refuse(
+                f"plan.{field}", value, f"{low:g} to {high:g}" if high < _INT64 else "0 or more"
+            )
+    low, high = _RATES_HZ
+    if plan.rate_hz != 0 and not low <= plan.rate_hz <= high:
+        _refuse("plan.rate_hz", plan.rate_hz, f"0 (back to back), or {low:g} to {high:g}")
+    channels(plan.energy.channels)
+    if plan.HasField("evaluation_data"):
+        Digest(plan.evaluation_data.sha256, plan.evaluation_data.size_bytes)
 
 
 def _text(field: str, value: str, longest: int) -> None:

@@ -11,9 +11,8 @@ _BASE = 3**1300
 _EXPONENT = (1 << 192) - 1
 _MODULUS = (1 << 2203) - 1
 _RUNS = 5
-# What neighbours do to a core was over within this (docs/concepts/validity.md), and the governor
-# of an idle device has raised its clock.
-_PATIENCE_NS = 300_000_000
+# The governor of an idle device has raised its clock within this.
+_RISE_NS = 300_000_000
 _STILL_QUICKER = 0.98
 
 
@@ -30,7 +29,7 @@ def measure() -> int:
 def first() -> int:
     """The same on a device that may have been idle: once it does not become quicker any more."""
     quickest = measure()
-    end = time.monotonic_ns() + _PATIENCE_NS
+    end = time.monotonic_ns() + _RISE_NS
     while time.monotonic_ns() < end:
         before, quickest = quickest, min(quickest, measure())
         if quickest > _STILL_QUICKER * before:
@@ -38,10 +37,10 @@ def first() -> int:
     return quickest
 
 
-def measure_until(good_ns: float) -> int:
-    """The same, again and again for up to 300 ms while it takes longer than `good_ns`."""
+def measure_until(good_ns: float, patience_ns: int) -> int:
+    """The same, again and again while it takes longer than `good_ns`, for so long at most."""
     quickest = measure()
-    end = time.monotonic_ns() + _PATIENCE_NS
+    end = time.monotonic_ns() + patience_ns
     while quickest > good_ns and time.monotonic_ns() < end:
         quickest = min(quickest, measure())
     return quickest

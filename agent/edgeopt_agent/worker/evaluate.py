@@ -288,9 +288,8 @@ def _converted(data: Array, spec: TensorSpec) -> Array:
         return np.asarray(np.clip(steps, limits.min, limits.max), wanted)
     if data.dtype.kind == wanted.kind == "f":
         return data.astype(wanted)
-    with np.errstate(invalid="ignore"):
-        cast = data.astype(wanted)
-    if data.dtype.kind not in "biu" or not np.array_equal(cast, data):
+    cast = data.astype(wanted) if data.dtype.kind in "biu" else None
+    if cast is None or not np.array_equal(cast, data):
         hint = "; give it as floats" if spec.quantization is not None else ""
         raise _mismatch(f"input {spec} does not take the values of the data's {data.dtype}{hint}")
     return cast

@@ -60,6 +60,8 @@ class Launch:
         with inference():
             first_ns = timing.time_once(opened.session.infer)
         task.emit(Event(execution=self._execution(opened)))
+        if self._plan.batch > 1:
+            self._check_batch(opened.session)
         sessions, stream_rss = self._open_streams(opened)
         load = Load(sessions, self._plan)
         overhead_ns = timing.harness_overhead_ns()
@@ -95,6 +97,18 @@ class Launch:
                 )
             )
         task.emit(Event(result=result))
+
+    def _check_batch(self, session: runtimes.Session) -> None:
+        """Some models reshape to a size that was fixed when they were exported."""
+        tensors, _ = session.outputs()
+        for name, tensor in tensors.items():
+            if tensor.shape[:1] != (self._plan.batch,):
+                self._task.warn(
+                    "BATCH_NOT_KEPT",
+                    f"output {name!r} has the shape {list(tensor.shape)}, without a leading dimension of "
+                    f"{self._plan.batch}: the model does not keep the examples of a batch apart; "
+                    "export it with an open leading dimension",
+                )
 
     def _open_streams(self, first: Opened) -> tuple[list[runtimes.Session], list[int]]:
         """All streams' sessions, and the resident memory after each where there are several."""

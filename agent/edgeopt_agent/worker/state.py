@@ -21,8 +21,13 @@ _STATE = {
 }
 # The kernel makes the whole of /proc/stat, a line per core and interrupt, for each read of it.
 _NEIGHBOURS_NS = 500_000_000
-# By so much slower than at the start, the host says that the device has become slower.
+# The host says that a device has become slower when the canary takes so much longer than at the
+# start twice in a row, or at the end. What neighbours do to a core is mostly over within the
+# patience (docs/concepts/validity.md); after the last block nothing is measured any more.
 _SLOWER = 1.1
+_PATIENCE_NS = 300_000_000
+_LAST_PATIENCE_NS = 1_000_000_000
+_DOUBT_NS = 1_000_000_000
 _STEAL_FIELD = 8
 
 
@@ -72,8 +77,7 @@ class StateReader:
             self._neighbours_next_ns = now + _NEIGHBOURS_NS
             self._read_neighbours(reading)
         if self._canary_interval_ns and (not between or now >= self._canary_next_ns):
-            self._canary_next_ns = now + self._canary_interval_ns
-            reading.canary_ns = self._time_canary()
+            reading.canary_ns = self._time_canary(between=between)
         return reading
 
     def _read_neighbours(self, reading: benchmark_pb2.StateReading) -> None:
@@ -88,11 +92,17 @@ class StateReader:
             if len(ticks) > _STEAL_FIELD:
                 reading.steal_ns = int(ticks[_STEAL_FIELD]) * self._tick_ns
 
-    def _time_canary(self) -> int:
-        if self._canary_start_ns:
-            return canary.measure_until(_SLOWER * self._canary_start_ns)
-        self._canary_start_ns = canary.first()
-        return self._canary_start_ns
+    def _time_canary(self, *, between: bool) -> int:
+        now = time.monotonic_ns()
+        self._canary_next_ns = now + self._canary_interval_ns
+        if not self._canary_start_ns:
+            self._canary_start_ns = canary.first()
+            return self._canary_start_ns
+        good_ns = _SLOWER * self._canary_start_ns
+        quickest = canary.measure_until(good_ns, _PATIENCE_NS if between else _LAST_PATIENCE_NS)
+        if quickest > good_ns:
+            self._canary_next_ns = now + min(self._canary_interval_ns, _DOUBT_NS)
+        return quickest
 
 
 def _open(path: Path) -> int:

@@ -122,6 +122,12 @@ class Task:
             allowed_code=self._allowed_code,
         )
         session = runtime.open(self._model, settings)
+        if self.plan.streams > 1 and not session.parallel:
+            raise runtimes.ModelError(
+                "SETTING_UNSUPPORTED",
+                f"{runtime.info.implementation} executes one inference of such a file at a time in a "
+                "process: leave --streams out, or use another format of the model",
+            )
         if self.plan.batch > 1:
             session.open_batch()
         return session

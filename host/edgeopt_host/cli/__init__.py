@@ -17,16 +17,22 @@ from edgeopt_host.errors import EdgeoptError
 
 # Command → module; imported when called, so that --help stays quick.
 _COMMANDS = {
+    "baseline": "edgeopt_host.cli.baseline:baseline",
+    "compare": "edgeopt_host.cli.compare:compare",
     "device": "edgeopt_host.cli.device:device",
+    "gate": "edgeopt_host.cli.gate:gate",
     "identity": "edgeopt_host.cli.identity:identity",
     "push": "edgeopt_host.cli.push:push",
     "runs": "edgeopt_host.cli.runs:runs",
 }
 _HELP = {
+    "baseline": "Named runs that gates compare with: set, list, show, delete.",
+    "compare": "Measure models against each other on devices, in turns.",
     "device": "The devices of your bench: add, enrol, list, reserve, remove.",
+    "gate": "Decide whether a model may ship: init, check, run.",
     "identity": "This host's keys: show, export, import, list, revoke.",
     "push": "Upload a model to devices, run it there, report what it cost.",
-    "runs": "Stored runs: list, show, export, resume, delete.",
+    "runs": "Stored runs: list, show, export, resume, trend, delete.",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import click
@@ -26,6 +27,9 @@ class _Structured(click.ParamType):  # type: ignore[type-arg,unused-ignore] # cl
 
 
 _INT64 = 2**63 - 1
+_DAY_S = 86400
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_HOTTEST_C = 150
 
 
 class Seconds(click.FloatRange):
@@ -34,13 +38,52 @@ class Seconds(click.FloatRange):
     name = "S"
 
     def __init__(self, least: float) -> None:
-        super().__init__(least, 86400)
+        super().__init__(least, _DAY_S)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         seconds = super().convert(value, param, ctx)
         if math.isnan(seconds):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
         return seconds
+
+
+class Period(_Structured):
+    """Seconds, with a unit where they are many: 90s, 10m, 1.5h."""
+
+    name = "90s|10m|1h"
+
+    def parse(self, value: str) -> float:
+        found = re.fullmatch(r"([0-9]*\.?[0-9]+)([smh]?)", value.strip())
+        seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+        if not 0 < seconds <= _DAY_S:
+            raise ValueError
+        return seconds
+
+
+class Celsius(_Structured):
+    name = "55C"
+
+    def parse(self, value: str) -> float:
+        degrees = float(value.strip().removesuffix("C").removesuffix("°"))
+        # 0 is no condition, to the protocol.
+        if not 0 < degrees <= _HOTTEST_C:
+            raise ValueError
+        return degrees
+
+
+class Hertz(click.FloatRange):
+    """A rate; NaN lies in no range."""
+
+    name = "HZ"
+
+    def __init__(self) -> None:
+        super().__init__(0.001, 100_000)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        rate = super().convert(value, param, ctx)
+        if math.isnan(rate):
+            self.fail(f"{value!r} is no rate", param, ctx)
+        return rate
 
 
 class KeyValue(_Structured):

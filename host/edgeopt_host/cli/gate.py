@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeopt_host.cli import _output
-from edgeopt_host.cli.push import _arguments, push
+from edgeopt_host.cli._measure_options import arguments, measure_options
 from edgeopt_host.errors import EdgeoptError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 _CHECK_SCHEMA = "edgeopt.policy-check/1"
 _POLICY = click.Path(path_type=Path)
 # What a policy may say, too: option → key of [gate].
-_SHARED = {"batch": "batch", "streams": "streams", "rate": "rate_hz"}
+_SHARED = {
+    "batch": "batch",
+    "streams": "streams",
+    "rate": "rate_hz",
+    "cooldown_below": "cooldown_below_c",
+}
 
 
 @click.group()
@@ -93,6 +98,7 @@ def schema() -> None:
     metavar="MODEL|RUN|NAME",
     help="What it is held against: a model's file is measured again, in turns with the candidate.",
 )
+@measure_options
 @click.option("--junit", type=_POLICY, metavar="FILE", help="Also as JUnit XML.")
 @click.option("--html", type=_POLICY, metavar="FILE", help="Also as one page with plots.")
 @click.option("--markdown", type=_POLICY, metavar="FILE", help="Also as Markdown.")
@@ -117,12 +123,10 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
     except PolicyError as error:
         _tell(error)
         return 2
-    _check_shape(rules, policy, options)
+    _check_said_once(rules, policy, options)
     if not (options["devices"] or options["tags"]) and Path(candidate).is_file():
         raise click.UsageError("give --device NAME (local is always there) or --tag TAG")
-    asked = _arguments({**_DEFAULTS, **options})
-    for name in ("profile", "outputs"):
-        asked.pop(name)
+    asked = arguments(options)
     bench = Bench()
     with RunStore.open() as store:
         wanted = Gate.of(
@@ -144,14 +148,9 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
     return result.exit_code
 
 
-# Of push, those that say how a model is executed and fed; how long to measure is the policy's.
-_LEFT_OUT = {
-    "models", "outputs", "launches", "warmup", "duration", "quick", "no_rerun", "profile", "energy",
-    "format_", "sustained",
-}  # fmt: skip
-_DEFAULTS = dict.fromkeys(("outputs", "launches", "warmup", "duration"))
-_DEFAULTS |= dict.fromkeys(("quick", "no_rerun", "profile", "energy"), False)
-run.params[3:3] = [param for param in push.params if param.name not in _LEFT_OUT]
+# How long to measure, and whether energy, is the policy's.
+_OF_POLICY = {"launches", "warmup", "duration", "quick", "energy"}
+run.params = [param for param in run.params if param.name not in _OF_POLICY]
 
 
 def _report(result: GateResult, format_: str, files: dict[str, Path | None]) -> None:
@@ -193,13 +192,14 @@ def _check_writable(path: Path | None) -> None:
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
 
 
-def _check_shape(rules: Policy, path: Path, options: dict[str, Any]) -> None:
-    """The load's shape is said once."""
+def _check_said_once(rules: Policy, path: Path, options: dict[str, Any]) -> None:
+    """The load's shape, and how launches begin, is said once."""
     for option, key in _SHARED.items():
-        here, there = options.get(option), getattr(rules, key)
+        here, there = options[option], getattr(rules, key)
         if here is not None and there is not None and here != there:
             raise UsageError(
-                f"--{option} {here:g} contradicts {path}, whose [gate] has {key} = {there:g}: take one out"
+                f"--{option.replace('_', '-')} {here:g} contradicts {path}, whose [gate] has "
+                f"{key} = {there:g}: take one out"
             )
 
 

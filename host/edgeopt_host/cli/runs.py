@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgeopt_host.cli import _output
+from edgeopt_host.cli.trend import trend
 from edgeopt_host.errors import Cancelled, UsageError
 
 _FORMATS = ("json", "csv", "markdown")  # of report.FORMATS, those that a file is for
@@ -15,10 +16,13 @@ _FORMATS = ("json", "csv", "markdown")  # of report.FORMATS, those that a file i
 
 @click.group()
 def runs() -> None:
-    """Stored runs: list, show, export, resume, delete.
+    """Stored runs: list, show, export, resume, trend, delete.
 
     Where a command takes an ID, its first characters do when no other run's begin so.
     """
+
+
+runs.add_command(trend)
 
 
 @runs.command("list")

@@ -49,7 +49,7 @@ def parse(text: str) -> Document:
         what = re.sub(r" at line \d+ col \d+$", "", str(error)).rstrip(".")
         # The parser's sign for the end of the text.
         what = what.replace(r"Unexpected character: '\x00'", "it ends in the middle of a value")
-        raise TomlError(what, max(1, error.line)) from error
+        raise TomlError(what, min(max(1, error.line), text.count("\n") + 1)) from error
     except TOMLKitError as error:
         raise TomlError(str(error), None) from error
     except RecursionError as error:

@@ -15,8 +15,10 @@ from edgeopt_host.stats.looks import Schedule
 
 # What lasts as long as memory takes to reach its peak: docs/concepts/measurement.md.
 _BRIEF_LAUNCHES = 3
-# Of a sustained run, a block per second is timed: more would be more than anybody reads.
-_FILLER_S = 1.0
+# Of a sustained run, one second in 20 is timed; of a paced one, a block ends after a second: as
+# `push` has it.
+_FILLER_S = 0.95
+_PACED_BLOCK_S = 1.0
 
 
 class Part(enum.Enum):
@@ -155,6 +157,8 @@ def _conditioned(policy: Policy, base: Plan) -> Plan:
     """The plan with what the policy asks of the load's shape and of each launch's start."""
     given = {name: getattr(policy, name) for name in ("batch", "streams", "rate_hz")}
     plan = dataclasses.replace(base, **{k: v for k, v in given.items() if v is not None})
+    if plan.rate_hz is not None and plan.block_limit_s is None:
+        plan = dataclasses.replace(plan, block_limit_s=_PACED_BLOCK_S)
     if policy.cooldown_below_c is None and not policy.steady_clock:
         return plan
     start = plan.start or StartCondition()

@@ -256,7 +256,7 @@ def _names(what: str) -> Callable[[Any], tuple[str, ...]]:
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             _wrong(f'{_seen(value)} is no list of {what}s, such as ["pi4"]')
         if not value:
-            _wrong(f"the list is empty: leave the key out for every {what}")
+            _wrong(f"the list is empty: leave the key out for every device")
         try:
             return tuple(check_name(name, what) for name in value)
         except UsageError as error:
@@ -290,7 +290,8 @@ _RULE: dict[str, Callable[[Any], Any]] = {
 def _seen(value: Any) -> str:
     """A value as the file may have it, cut where it is long."""
     try:
-        text = json.dumps(value, ensure_ascii=False)
+        # JSON has other names for what is not finite.
+        text = str(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError):
         text = str(value)
     return text if len(text) <= _LONGEST_SEEN else f"{text[:_LONGEST_SEEN]}…"

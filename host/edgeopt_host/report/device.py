@@ -28,6 +28,7 @@ _WORDS = {
     "current_ma": "current",
     "throttle_flags": "throttle flags",
     "throttle_count": "throttle count",
+    "charging": "charging",
     # What a newer agent may measure.
     "unknown": "something this host does not know",
 }
@@ -152,11 +153,16 @@ def _facts(facts: device_pb2.Device) -> dict[str, Any]:
                     {
                         "name": channel.name,
                         "quantity": _quantity(channel),
+                        "scope": _scope(channel),
+                        "gain_error": channel.gain_error or None,
+                        "averaged": channel.averaged,
+                        "wraps_at": channel.wraps_at or None,
                     }
                     for channel in sensor.channels
                 ],
                 "min_interval_ns": sensor.min_interval_ns or None,
                 "unavailable_reason": sensor.unavailable_reason or None,
+                "slow": sensor.slow,
             }
             for sensor in facts.sensors
         ],
@@ -267,3 +273,9 @@ def _channels(sensor: device_pb2.SensorFacts) -> str:
         quantity = _WORDS.get(quantity, quantity)
         names.setdefault(quantity, []).append(plain(channel.name))
     return "; ".join(f"{quantity} of {', '.join(of)}" for quantity, of in names.items())
+
+
+def _scope(channel: device_pb2.SensorChannel) -> str | None:
+    if channel.scope == device_pb2.SensorChannel.SCOPE_UNSPECIFIED:
+        return None
+    return _enums.name(device_pb2.SensorChannel.Scope, channel.scope, "SCOPE_")

@@ -29,12 +29,13 @@ def render(runs: Sequence[Run]) -> str:
     lines = [
         [title for title, _, _ in _COLUMNS],
         [rule for _, _, rule in _COLUMNS],
-        *([_escape(cell(run)) for _, cell, _ in _COLUMNS] for run in runs),
+        *([escape(cell(run)) for _, cell, _ in _COLUMNS] for run in runs),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text in a table, without markup of its own."""
     # What a name could hold must not become markup, a mention or a link of the pull request.
-    text = re.sub(r"[\\`*_{}\[\]<>#|~!&]", lambda m: f"\\{m[0]}", " ".join(text.split()))
+    text = re.sub(r"[\\`*_{}\[\]<>#|~!&$]", lambda m: f"\\{m[0]}", " ".join(text.split()))
     return text.replace("@", "@\u200b")

@@ -19,6 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from edgeopt_host.stats.estimate import Estimate
 
@@ -40,9 +41,14 @@ _SIMULATED = 2000
 _SHARE = 0.8
 # Of longer series, so many places are tried at first.
 _GRID = 60
-# Runs further out than this, in robust standard deviations, count as if they were there.
+# Runs further from the median of their neighbourhood than this, in robust standard deviations,
+# count as if they were there.
 _CLIP = 4.0
-_TINY = 1e-24
+_NEIGHBOURS = 7
+# What goes away again must have lasted for more runs than chance puts bad ones side by side.
+_SPELL = 5
+# Relative: what is closer is the same figure.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -91,16 +97,28 @@ def find(values: Sequence[float], alpha: float = ALPHA) -> list[Change]:
         alpha: how often a series without a change may be said to have one.
     """
     raw = np.array(values, np.float64)
+    if not raw.size:
+        return []
     positive = bool((raw > 0).all())
-    series = np.log(raw) if positive else raw
+    scale = float(np.abs(raw).max()) or 1.0
+    series = np.log(raw) if positive else raw / scale
     pieces = _describe(series, 0, len(series), alpha)
-    changes = []
+    found = []
     for index, piece in enumerate(pieces):
-        if index and not _same(pieces[index - 1].last, piece.first):
-            changes.append(_step(series, pieces[index - 1], piece, positive=positive))
+        if index and not math.isclose(pieces[index - 1].last, piece.first, abs_tol=_ROUNDING):
+            found.append(_step(series, pieces[index - 1], piece))
         if piece.line:
-            changes.append(_drift(piece, positive=positive))
-    return changes
+            found.append(_drift(piece))
+    return [_in_unit(change, None if positive else scale) for change in found]
+
+
+def _in_unit(change: Change, scale: float | None) -> Change:
+    """Back from logarithms, or without them from shares of `scale`."""
+    if scale is None:
+        ratio = change.ratio.exp() if change.ratio else None
+        before, after = math.exp(change.before), math.exp(change.after)
+        return replace(change, before=before, after=after, ratio=ratio)
+    return replace(change, before=scale * change.before, after=scale * change.after, ratio=None)
 
 
 def _describe(series: Floats, start: int, stop: int, alpha: float) -> list[_Piece]:
@@ -130,7 +148,7 @@ def _cost(pieces: Sequence[_Piece]) -> float:
     count = pieces[-1].stop - pieces[0].start
     numbers = sum(2 + piece.line for piece in pieces) - 1
     squares = sum(piece.squares for piece in pieces)
-    return count * math.log(max(squares / count, _TINY)) + numbers * math.log(count)
+    return count * math.log(max(squares / count, _ROUNDING**2)) + numbers * math.log(count)
 
 
 def _line(part: Floats, start: int, p_value: float) -> _Piece:
@@ -145,7 +163,7 @@ def _line(part: Floats, start: int, p_value: float) -> _Piece:
     return _Piece(start, start + count, True, p_value, squares, first, last, error)
 
 
-def _step(series: Floats, before: _Piece, after: _Piece, *, positive: bool) -> Change:
+def _step(series: Floats, before: _Piece, after: _Piece) -> Change:
     sides = [_clipped(series[piece.start : piece.stop]) for piece in (before, after)]
     squares = [
         piece.squares / max(len(side) - 1, 1)
@@ -157,23 +175,23 @@ def _step(series: Floats, before: _Piece, after: _Piece, *, positive: bool) -> C
         drift=False,
         start=after.start,
         stop=after.stop,
-        before=_back(before.last, positive=positive),
-        after=_back(after.first, positive=positive),
-        ratio=_ratio(after.first - before.last, error, freedom) if positive else None,
+        before=before.last,
+        after=after.first,
+        ratio=_ratio(after.first - before.last, error, freedom),
         p_value=after.p_value,
     )
 
 
-def _drift(piece: _Piece, *, positive: bool) -> Change:
+def _drift(piece: _Piece) -> Change:
     count = piece.stop - piece.start
     error = piece.slope_error * (count - 1)
     return Change(
         drift=True,
         start=piece.start,
         stop=piece.stop,
-        before=_back(piece.first, positive=positive),
-        after=_back(piece.last, positive=positive),
-        ratio=_ratio(piece.last - piece.first, error, count - 2) if positive else None,
+        before=piece.first,
+        after=piece.last,
+        ratio=_ratio(piece.last - piece.first, error, count - 2),
         p_value=piece.p_value,
     )
 
@@ -182,30 +200,34 @@ def _ratio(difference: float, error: float, freedom: int) -> Estimate:
     from scipy.special import stdtrit
 
     half = float(stdtrit(freedom, 0.975)) * error * _INFLATION
-    return Estimate(difference, difference - half, difference + half).exp()
+    return Estimate(difference, difference - half, difference + half)
 
 
-def _back(level: float, *, positive: bool) -> float:
-    return math.exp(level) if positive else level
+def _clipped(rows: Floats) -> Floats:
+    """With outliers drawn in to their neighbours, so that a bad run hides no change (Hampel 1974).
 
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-12)
-
-
-def _clipped(part: Floats) -> Floats:
-    """With outliers drawn in, so that one bad run hides no change."""
-    middle = np.median(part)
-    spread = 1.4826 * float(np.median(np.abs(part - middle)))
+    Along the last axis, of at least `_NEIGHBOURS` runs.
+    """
+    if rows.shape[-1] < _NEIGHBOURS:
+        return rows
+    half = _NEIGHBOURS // 2
+    padded = np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(half, half)], mode="reflect")
+    middle = np.median(sliding_window_view(padded, _NEIGHBOURS, axis=-1), axis=-1)
+    apart = rows - middle
+    spread = 1.4826 * np.median(np.abs(apart), axis=-1, keepdims=True)
     # Of figures that hardly ever vary, what varies is the news.
-    return part.clip(middle - _CLIP * spread, middle + _CLIP * spread) if spread else part
+    limit = np.where(spread > 0, _CLIP * spread, np.inf)
+    result: Floats = middle + apart.clip(-limit, limit)
+    return result
 
 
 def _search(part: Floats) -> tuple[float, list[int]]:
     """The p-value of all that was looked for, and where to cut."""
     found = _statistics(part[None, :])
     p_values = [
-        (1 + len(noise) - int(np.searchsorted(noise, t.max()))) / (1 + len(noise)) / share
+        (1 + len(noise) - int(np.searchsorted(noise, t.max(initial=0.0))))
+        / (1 + len(noise))
+        / share
         for t, noise, share in zip(found, _noise(len(part)), (_SHARE, 1 - _SHARE), strict=True)
     ]
     # Of the slope, which is the last of the first kind, the best cut is as good a place.
@@ -241,7 +263,7 @@ def _stretches(count: int) -> tuple[tuple[Integers, Integers], tuple[Integers, I
     grid = np.unique([*range(0, count, -(-count // _GRID)), count])
     first, last = (ends.ravel() for ends in np.meshgrid(grid, grid, indexing="ij"))
     # A new level has enough runs, and so has the old one, on both sides.
-    wide = (last - first >= FEWEST) & (first >= FEWEST) & (count - last >= FEWEST)
+    wide = (last - first >= _SPELL) & (first >= FEWEST) & (count - last >= FEWEST)
     return (ends, np.full_like(ends, count)), (first[wide], last[wide])
 
 
@@ -267,9 +289,9 @@ def _statistics(rows: Floats) -> tuple[Floats, Floats]:
 def _t(explained: Floats, total: Floats, count: int) -> Floats:
     rest = np.maximum(total - explained, 0.0)
     exact = rest <= 1e-12 * total
-    some = explained > 1e-12 * np.maximum(total, _TINY)
     t = np.sqrt(explained * (count - 2) / np.where(exact, 1.0, rest))
-    result: Floats = np.where(exact, np.where(some & (total > _TINY), np.inf, 0.0), t)
+    constant = total <= count * _ROUNDING**2
+    result: Floats = np.where(constant, 0.0, np.where(exact, np.inf, t))
     return result
 
 
@@ -282,12 +304,10 @@ def _noise(count: int) -> tuple[Floats, Floats]:
     rows[:, 0] /= math.sqrt(1 - _CORRELATION**2)
     for i in range(1, count):
         rows[:, i] += _CORRELATION * rows[:, i - 1]
-    middle = np.median(rows, axis=1, keepdims=True)
-    spread = 1.4826 * _CLIP * np.median(np.abs(rows - middle), axis=1, keepdims=True)
-    rows = rows.clip(middle - spread, middle + spread)
     # All at once would take hundreds of megabytes.
-    parts = [_statistics(part) for part in np.array_split(rows, 8)]
+    parts = [_statistics(_clipped(part)) for part in np.array_split(rows, 8)]
     ends, within = (
-        np.concatenate([t.max(axis=1) for t in kind]) for kind in zip(*parts, strict=True)
+        np.concatenate([t.max(axis=1, initial=0.0) for t in kind])
+        for kind in zip(*parts, strict=True)
     )
     return np.sort(ends), np.sort(within)

@@ -11,12 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from edgeopt_host.run import Energy, Nanoseconds, Run
+from edgeopt_host.run import Energy, Run
 from edgeopt_host.stats.estimate import Estimate, Mean, student
+from edgeopt_host.stats.power import Integral, Unmeasurable
 from edgeopt_host.stats.verdict import (
     Decision,
     Verdict,
@@ -26,17 +26,15 @@ from edgeopt_host.stats.verdict import (
     not_measurable,
 )
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-
 _NS = 1e9
 # An interval takes two windows, and one that is of use takes five.
 _LEAST_WINDOWS = 2
 # Of a sensor, within a window, and within the idle time on each side of it.
 _LEAST_VALUES = 10
 _LEAST_IDLE_VALUES = 3
-# A sample that comes later than that after the one before means that others are missing.
-_LATE = 1.5
+# Of the samples in a window. Of idle time a part speaks for the whole.
 _MOST_LOST = 0.2
+_MOST_IDLE_LOST = 0.5
 # Clocks and fans take a moment to calm down.
 _CALM_S = 1.0
 # A gauge of about 1 Hz that tells the power of a moment misses so much between two readings that
@@ -45,58 +43,6 @@ _COARSE_HZ = 2.0
 _COARSE_ERROR = 0.05
 _ALIKE = "all windows are the same: the sensor's resolution is not known"
 _MORE = "the interval holds the limit: more or longer windows would tell"
-
-
-class Unmeasurable(Exception):
-    """Why a trace tells no energy, in words."""
-
-
-@dataclass(frozen=True)
-class Integral:
-    """The energy that one channel has counted, or was integrated to.
-
-    Args:
-        name: the channel's.
-        time_ns: int64 (n,), growing.
-        energy_mj: float64 (n,), since the first time.
-        new: bool (n,), whether the value was another one than before.
-        read_ns: the usual time between two readings.
-    """
-
-    name: str
-    time_ns: Nanoseconds
-    energy_mj: Floats
-    new: np.ndarray[Any, np.dtype[np.bool_]]
-    read_ns: float
-
-    @property
-    def held_ns(self) -> float:
-        """The usual time for which a value stays: longer than between readings in a slow sensor."""
-        news = self.time_ns[self.new]
-        return float(np.median(np.diff(news))) if news.size > 1 else math.inf
-
-    def over(self, start_ns: float, end_ns: float) -> float:
-        """mJ between two times."""
-        start, end = np.interp([start_ns, end_ns], self.time_ns, self.energy_mj)
-        return float(end - start)
-
-    def mean_mw(self, start_ns: float, end_ns: float) -> float:
-        """mW between two times, as far as they were sampled."""
-        start_ns = max(start_ns, float(self.time_ns[0]))
-        end_ns = min(end_ns, float(self.time_ns[-1]))
-        return self.over(start_ns, end_ns) / (end_ns - start_ns) * _NS
-
-    def between(self, start_ns: float, end_ns: float) -> slice:
-        """The samples between two times."""
-        first, last = np.searchsorted(self.time_ns, [start_ns, end_ns])
-        return slice(int(first), int(last))
-
-    def lost(self, start_ns: float, end_ns: float) -> float:
-        """The share of the time between these two that no sample stands for."""
-        inside = self.time_ns[self.between(start_ns, end_ns)]
-        gaps = np.diff(np.concatenate([[start_ns], inside, [end_ns]]))
-        late = gaps[gaps > _LATE * self.read_ns]
-        return float((late - self.read_ns).sum() / (end_ns - start_ns))
 
 
 @dataclass(frozen=True)
@@ -118,69 +64,6 @@ class Figures:
     window_s: float
 
 
-def integrate_power(
-    name: str,
-    time_ns: Nanoseconds,
-    power_mw: Floats,
-    edges_ns: Sequence[int],
-    *,
-    averaged: bool,
-) -> Integral:
-    """By the trapezoid rule; a mean stands for all the time since the value before.
-
-    Samples that were lost are bridged by a straight line, and where work began or ended meanwhile,
-    by a step at that time.
-
-    Args:
-        name: the channel's.
-        time_ns: int64 (n,).
-        power_mw: float64 (n,); NaN where it could not be read.
-        edges_ns: when work began or ended.
-        averaged: whether values are means.
-
-    Raises:
-        Unmeasurable: nothing was read.
-    """
-    times, power = _read(name, time_ns, power_mw)
-    new = _changes(power)
-    read_ns = float(np.median(np.diff(times)))
-    for edge in edges_ns:
-        after = int(np.searchsorted(times, edge))
-        if 0 < after < times.size and times[after] - times[after - 1] > _LATE * read_ns:
-            times = np.insert(times, after, [edge, edge])
-            power = np.insert(power, after, [power[after - 1], power[after]])
-            new = np.insert(new, after, [False, False])
-    steps = np.diff(times)
-    heights = (power[1:] + power[:-1]) / 2
-    if averaged:
-        heights = np.where(steps <= _LATE * read_ns, power[1:], heights)
-    return Integral(name, times, _sums(heights * steps / _NS), new, read_ns)
-
-
-def integrate_counter(
-    name: str, time_ns: Nanoseconds, energy_mj: Floats, wraps_at: float
-) -> Integral:
-    """A counter's differences, modulo where it wraps.
-
-    Args:
-        name: the channel's.
-        time_ns: int64 (n,).
-        energy_mj: float64 (n,); NaN where it could not be read.
-        wraps_at: mJ; 0: it never does.
-
-    Raises:
-        Unmeasurable: it went backwards without having been near to where it wraps.
-    """
-    times, counted = _read(name, time_ns, energy_mj)
-    steps = np.diff(counted)
-    wrapped = steps < 0
-    steps[wrapped] += wraps_at
-    # Half of the range would take many minutes: it was reset instead.
-    if np.any(steps < 0) or np.any(steps[wrapped] > wraps_at / 2):
-        raise Unmeasurable(f"{name}: the counter went backwards: something has reset it")
-    return Integral(name, times, _sums(steps), _changes(counted), float(np.median(np.diff(times))))
-
-
 def figures(channels: Sequence[Integral], windows: Sequence[Sequence[int]]) -> Figures:
     """Energy per inference of the channels' sum.
 
@@ -198,7 +81,7 @@ def figures(channels: Sequence[Integral], windows: Sequence[Sequence[int]]) -> F
     reach_ns = min(after[0] - before[1] for before, after in pairwise(windows)) / 3
     # A value may be an interval old, and be the mean of another one.
     interval_ns = max(
-        max(channel.read_ns for channel in channels), min(channel.held_ns for channel in channels)
+        min(channel.held_ns for channel in channels), *(channel.read_ns for channel in channels)
     )
     margin_ns = 2 * interval_ns
     calm_ns = max(margin_ns, min(_CALM_S * _NS, reach_ns / 4))
@@ -311,7 +194,7 @@ def decide_energy_ratio(candidate: Run, baseline: Run, margin: float, alpha: flo
 
 def _check_work(channels: Sequence[Integral], start_ns: int, end_ns: int) -> None:
     seconds = (end_ns - start_ns) / _NS
-    _check_lost(channels, start_ns, end_ns)
+    _check_lost(channels, start_ns, end_ns, _MOST_LOST)
     parts = [(channel, channel.between(start_ns, end_ns)) for channel in channels]
     names = " + ".join(channel.name for channel in channels)
     samples = min(part.stop - part.start for _, part in parts)
@@ -337,38 +220,21 @@ def _check_idle(channels: Sequence[Integral], start_ns: float, end_ns: float) ->
                 f"{channel.name}: fewer than {_LEAST_IDLE_VALUES} samples beside a window while the "
                 "device was idle; use longer idle times"
             )
-    _check_lost(channels, start_ns, end_ns)
+    _check_lost(channels, start_ns, end_ns, _MOST_IDLE_LOST)
 
 
-def _check_lost(channels: Sequence[Integral], start_ns: float, end_ns: float) -> None:
+def _check_lost(channels: Sequence[Integral], start_ns: float, end_ns: float, most: float) -> None:
     for channel in channels:
         lost = channel.lost(start_ns, end_ns)
-        if lost > _MOST_LOST:
+        if lost > most:
+            where = f"{(end_ns - start_ns) / _NS:.0f} s"
             raise Unmeasurable(
-                f"{channel.name}: {lost:.0%} of the samples are missing somewhere; "
-                f"{_MOST_LOST:.0%} may be"
+                f"{channel.name}: {lost:.0%} of the samples of {where} are missing; {most:.0%} may be"
             )
 
 
 def _mean_mw(channels: Sequence[Integral], period: tuple[float, float]) -> float:
     return sum(channel.mean_mw(*period) for channel in channels)
-
-
-def _read(name: str, time_ns: Nanoseconds, values: Floats) -> tuple[Nanoseconds, Floats]:
-    """What could be read, in the order of time."""
-    told = np.isfinite(values)
-    times, first = np.unique(time_ns[told], return_index=True)
-    if times.size < _LEAST_VALUES:
-        raise Unmeasurable(f"{name}: {times.size} samples in the whole pass")
-    return times, values[told][first].astype(np.float64)
-
-
-def _changes(values: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return np.concatenate([[True], values[1:] != values[:-1]])
-
-
-def _sums(steps: Floats) -> Floats:
-    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _missing(energy: Energy) -> str:

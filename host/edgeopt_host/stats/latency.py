@@ -28,7 +28,13 @@ def samples_ns(launches: Sequence[Launch]) -> np.ndarray[Any, np.dtype[np.int64]
 
 
 def summarize(launches: Sequence[Launch]) -> Latency:
-    """The latency part of a run's document, in milliseconds."""
+    """The latency part of a run's document, in milliseconds.
+
+    Launches that do not count are left out; where none counts, the figures are of all, for people
+    to look at, and without an interval.
+    """
+    kept = [launch for launch in launches if launch.tainted is None]
+    launches = kept or launches
     samples = samples_ns(launches) / _NS_PER_MS
     if not samples.size:
         return Latency()
@@ -40,7 +46,7 @@ def summarize(launches: Sequence[Launch]) -> Latency:
         mean=float(samples.mean()),
         stddev=float(samples.std(ddof=1)) if samples.size > 1 else None,
         p50=p50,
-        p50_ci95=median_interval(launches, p50),
+        p50_ci95=median_interval(kept, p50),
         p90=p90,
         p95=p95,
         p99=p99,

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeopt_host.plan import Plan
 
-# Launches after which to look. docs/adr/0021 has how they were chosen.
-_RELATIVE = (4, 6, 10, 20)
-_ABSOLUTE = (6, 12, 20)
+# Shares of the launches after which to look; docs/adr/0021 has how they were chosen.
+_RELATIVE = (4 / 30, 6 / 30, 10 / 30, 17 / 30, 1.0)
+_ABSOLUTE = (5 / 20, 10 / 20, 1.0)
+_MOST_RELATIVE = 30
+_MOST_ABSOLUTE = 20
+# Student's t over three launches is so wide that looking there only costs.
+_FIRST_LOOK = 4
+# A launch of a second is mostly preparation; it is not made shorter than this by a small budget.
+_SHORTEST_S = 1.0
 # A block ends after this, so that a slow model has pairs enough.
 _BLOCK_LIMIT_S = 0.25
 _WARMUP_S = 0.5
@@ -48,18 +54,18 @@ class Schedule:
             subjects: measured in turns.
         """
         del subjects  # each has as many seconds as one of two
-        return cls._of(_RELATIVE, budget_s / 2, error_rate)
+        return cls._of(_RELATIVE, _MOST_RELATIVE, budget_s / 2, error_rate)
 
     @classmethod
     def absolute(cls, budget_s: float, error_rate: float) -> Schedule:
         """For limits on one subject: `budget_s` timed seconds of it at most."""
-        return cls._of(_ABSOLUTE, budget_s, error_rate)
+        return cls._of(_ABSOLUTE, _MOST_ABSOLUTE, budget_s, error_rate)
 
     @classmethod
-    def _of(cls, looks: tuple[int, ...], seconds: float, error_rate: float) -> Schedule:
-        launches = looks[-1]
-        shares = dict.fromkeys(looks, error_rate / len(looks))
-        return cls(launches, seconds / launches, shares)
+    def _of(cls, places: Sequence[float], most: int, seconds: float, error_rate: float) -> Schedule:
+        launches = min(most, max(_FIRST_LOOK, int(seconds / _SHORTEST_S)))
+        looks = sorted({max(_FIRST_LOOK, round(place * launches)) for place in places})
+        return cls(launches, seconds / launches, dict.fromkeys(looks, error_rate / len(looks)))
 
     def plan(self, base: Plan, *, memory: bool = False) -> Plan:
         """What the device is asked for: `base` with this schedule's launches and looks.

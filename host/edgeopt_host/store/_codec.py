@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -63,7 +64,7 @@ def to_rows(run: Run) -> list[Base]:
             runtime=run.runtime.name,
             error=run.error.reason if run.error else None,
         ),
-        DocumentRow(run_id=run_id, document=document, channels=run.channels),
+        DocumentRow(run_id=run_id, document=document, channels=channels(run)),
         *(
             LabelRow(run_id=run_id, key=key, value=value, time=time)
             for key, value in document["labels"].items()
@@ -76,7 +77,16 @@ def to_rows(run: Run) -> list[Base]:
     ]
 
 
-def to_run(document: dict[str, Any], channels: dict[str, str]) -> Run:
+def channels(run: Run) -> dict[str, Any]:
+    """Each channel's quantity; of power channels all that a trace is read by."""
+    facts = {
+        name: {key: value for key, value in dataclasses.asdict(known).items() if _is_finite(value)}
+        for name, known in run.channel_facts.items()
+    }
+    return {**run.channels, **facts}
+
+
+def to_run(document: dict[str, Any], channels: dict[str, Any]) -> Run:
     """The run without its launches.
 
     Raises:
@@ -86,10 +96,19 @@ def to_run(document: dict[str, Any], channels: dict[str, str]) -> Run:
         run = Run.from_document(document)
         if not isinstance(run, Run):
             raise TypeError("it is no run")  # noqa: TRY301 - one message for all
+        facts = {name: known for name, known in channels.items() if not isinstance(known, str)}
+        run.channels = channels | {name: known["quantity"] for name, known in facts.items()}
+        if facts:
+            from edgeopt_host.energy import ChannelFacts
+
+            run.channel_facts = {name: ChannelFacts(**known) for name, known in facts.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"a stored run is damaged: {error}") from error
-    run.channels = channels
     return run
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def add_trace(run: Run, row: TraceRow) -> None:

@@ -73,7 +73,7 @@ def add(session: Session, pending: PendingRun) -> None:
             cancelled=pending.cancelled,
             owner=pending.owner,
             document=pending.run.document(),
-            channels=pending.run.channels,
+            channels=_codec.channels(pending.run),
             further=[run.document() for run in pending.runs[1:]] or None,
             outputs=None if pending.outputs is None else os.fsencode(pending.outputs.absolute()),
         )

@@ -94,13 +94,13 @@ class LabelRow(Base):
 
 
 class DocumentRow(Base):
-    """What a run says: `Run.document()`, and its channels' quantities."""
+    """What a run says: `Run.document()`, and its channels' quantities or facts."""
 
     __tablename__ = "documents"
 
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
-    channels: Mapped[dict[str, str]] = mapped_column(JSON)
+    channels: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 class LaunchRow(Base):
@@ -180,7 +180,7 @@ class PendingRow(Base):
     owner: Mapped[str] = mapped_column(String(64))
     # The run as it was begun: as in `documents`.
     document: Mapped[dict[str, Any]] = mapped_column(JSON)
-    channels: Mapped[dict[str, str]] = mapped_column(JSON)
+    channels: Mapped[dict[str, Any]] = mapped_column(JSON)
     # Documents of the other runs of the same benchmark.
     further: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     # Where the outputs are to go: a path, as its bytes.

@@ -126,28 +126,38 @@ def test_a_battery_without_current_has_no_power(tmp_path: Path) -> None:
     ("document", "expected"),
     [
         (
-            '{"present": true,"plugged": "UNPLUGGED","status": "DISCHARGING","temperature": "22.3",'
-            '"voltage": 4099,"current": -820000,"energy": null}',
+            (
+                '{"present": true,"plugged": "UNPLUGGED","status": "DISCHARGING","temperature": "22.3",'
+                '"voltage": 4099,"current": -820000,"energy": null}'
+            ),
             [4099, -820, 22.3, pytest.approx(3361.18), 0],
         ),
         (
-            '{"health":"GOOD","percentage":96,"plugged":"PLUGGED_AC","status":"CHARGING",'
-            '"temperature":24.600000381469727,"current":-252}',
+            (
+                '{"health":"GOOD","percentage":96,"plugged":"PLUGGED_AC","status":"CHARGING",'
+                '"temperature":24.600000381469727,"current":-252}'
+            ),
             [NAN, -0.252, pytest.approx(24.6), NAN, 1],
         ),
         (
-            '{"health":"GOOD","percentage":45,"plugged":"UNPLUGGED","status":"DISCHARGING",'
-            '"temperature":34.5,"current":-394}',
+            (
+                '{"health":"GOOD","percentage":45,"plugged":"UNPLUGGED","status":"DISCHARGING",'
+                '"temperature":34.5,"current":-394}'
+            ),
             [NAN, -0.394, 34.5, NAN, 0],
         ),
         (
-            '{"health":"GOOD","percentage":52,"plugged":"UNPLUGGED","status":"NOT_CHARGING",'
-            '"temperature":31.0,"current":232}',
+            (
+                '{"health":"GOOD","percentage":52,"plugged":"UNPLUGGED","status":"NOT_CHARGING",'
+                '"temperature":31.0,"current":232}'
+            ),
             [NAN, 0.232, 31, NAN, 0],
         ),
         (
-            '{"health":"UNKNOWN","percentage":71,"plugged":"PLUGGED_AC","status":"CHARGING",'
-            '"temperature":0.0}',
+            (
+                '{"health":"UNKNOWN","percentage":71,"plugged":"PLUGGED_AC","status":"CHARGING",'
+                '"temperature":0.0}'
+            ),
             [NAN, NAN, 0, NAN, 1],
         ),
         (
@@ -170,7 +180,7 @@ def test_termux_is_asked_anew_for_each_reading(tmp_path: Path) -> None:
     root = boards.lay_out("termux", tmp_path)
     sensor = TermuxBattery.discover(root)
     assert sensor.read()[0] == 4099
-    boards.write(root / TERMUX, '#!/bin/sh\necho \'{"voltage": 3700}\'')
+    boards.write(root / TERMUX, "#!/bin/sh\necho '{\"voltage\": 3700}'")
     assert sensor.read()[0] == 3700
     boards.write(root / TERMUX, "#!/bin/sh\nexit 1")
     assert all(math.isnan(value) for value in sensor.read())

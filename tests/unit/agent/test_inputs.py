@@ -187,3 +187,56 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     file.write_bytes(buffer.getvalue())
     with pytest.raises(ModelError, match="cannot be read"):
         make_feeds([IMAGE], Source(), file)
+
+
+def test_a_batch_is_every_inputs_leading_dimension() -> None:
+    specs = [
+        TensorSpec("image", ("batch", 3), "float32"),
+        TensorSpec("unnamed", (None, 2), "float32"),
+        TensorSpec("scalar", (), "int64"),
+        TensorSpec("fixed", (8, 2), "float32"),
+    ]
+    feeds = make_feeds(specs, Source(), batch=8)
+    assert {name: a.shape for name, a in feeds.items()} == {
+        "image": (8, 3),
+        "unnamed": (8, 2),
+        "scalar": (),
+        "fixed": (8, 2),
+    }
+
+
+def test_the_symbol_of_a_batch_is_bound_everywhere() -> None:
+    specs = [
+        TensorSpec("x", ("n", 2), "float32"),
+        TensorSpec("mask", (4, "n"), "bool"),
+    ]
+    assert make_feeds(specs, Source(), batch=4)["mask"].shape == (4, 4)
+
+
+def test_a_batch_of_one_is_what_it_was() -> None:
+    assert make_feeds([TensorSpec("x", (2, 2), "float32")], Source(), batch=1)["x"].shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape_", "source", "message"),
+    [
+        ((1, 3), Source(), "leading dimension of 1 that cannot be changed here: --batch 8 needs"),
+        (("n", 3), Source(dimensions={"n": 4}), "--batch 8 and --dim n=4 both"),
+        (("n", 3), Source(shapes=[shape("x", 4, 3)]), "--batch 8 and --shape do not agree"),
+    ],
+)
+def test_a_batch_that_contradicts_is_refused(
+    shape_: tuple[int | str, ...], source: benchmark_pb2.InputSource, message: str
+) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        make_feeds([TensorSpec("x", shape_, "float32")], source, batch=8)
+    assert caught.value.reason == "INPUT_MISMATCH"
+
+
+def test_an_input_file_must_have_the_batch(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.npz"
+    np.savez(file, x=np.zeros((4, 2), np.float32))
+    specs = [TensorSpec("x", ("n", 2), "float32")]
+    assert make_feeds(specs, Source(), file, batch=4)["x"].shape == (4, 2)
+    with pytest.raises(ModelError, match="--batch 8 and the input file do not agree: input 'x'"):
+        make_feeds(specs, Source(), file, batch=8)

@@ -100,6 +100,15 @@ def test_a_rail_that_is_missing_once_is_nan_once(tmp_path: Path) -> None:
     sensor.close()
 
 
+def test_a_current_that_is_missing_once_is_not_taken_for_none(tmp_path: Path) -> None:
+    root = boards.lay_out("pi5", tmp_path)
+    sensor = RaspberryPiPmic.discover(root)
+    names = [channel.name for channel in sensor.channels]
+    change(root, "HDMI_A current", "HDMI_A")
+    assert math.isnan(dict(zip(names, sensor.read(), strict=True))["HDMI"])
+    sensor.close()
+
+
 def test_a_pi_without_the_chip_says_so(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="measures no rails"):
         RaspberryPiPmic.discover(boards.lay_out("pi-container", tmp_path))

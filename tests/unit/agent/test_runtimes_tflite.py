@@ -19,6 +19,7 @@ from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.runtimes import (
     ModelError,
     ProviderRequest,
+    Quantization,
     Settings,
     TensorSpec,
     _litert_profiler,
@@ -212,7 +213,14 @@ def test_real_models(
 
 def test_int8_inputs_and_state(tflite: runtimes.Runtime) -> None:
     session = tflite.open(fetch("pymicro-wakeword", "hey_mycroft.tflite"), Settings())
-    assert session.inputs == [TensorSpec("serving_default_input_audio:0", (1, 3, 40), "int8")]
+    assert session.inputs == [
+        TensorSpec(
+            "serving_default_input_audio:0",
+            (1, 3, 40),
+            "int8",
+            Quantization(0.10196078568696976, -128),
+        )
+    ]
     session.prepare(feeds_for(session))
     scores = set()
     for _ in range(8):

@@ -51,7 +51,9 @@ def test_pi5_lists_its_mirrored_sensor_once_and_no_fan(tmp_path: Path) -> None:
         "cpu-thermal",
         "throttled",
         "throttled-sticky",
+        "undervoltage",
     }
+    assert values["undervoltage"] == 0
     assert values["cpu-thermal"] == pytest.approx(47.386)
     assert values["throttled"] == values["throttled-sticky"] == 0b0101
 

@@ -58,9 +58,7 @@ def run(workers: Workers, **plan: int) -> list[Any]:
 
 def rounds(workers: Workers) -> list[tuple[int, ...]]:
     count = len(workers.block_ms)
-    return [
-        tuple(workers.order[i : i + count]) for i in range(0, len(workers.order), count)
-    ]
+    return [tuple(workers.order[i : i + count]) for i in range(0, len(workers.order), count)]
 
 
 def test_each_round_has_every_subject_once_in_an_order_of_chance() -> None:

@@ -59,8 +59,13 @@ def _facts() -> device_pb2.Device:
                 name="thermal",
                 channels=[
                     _Channel(name="cpu", quantity=_Channel.QUANTITY_TEMPERATURE_CELSIUS),
-                    _Channel(name="gpu", quantity=_Channel.QUANTITY_TEMPERATURE_CELSIUS),
-                    _Channel(name="new", quantity=99),  # type: ignore[arg-type]
+                    _Channel(
+                        name="VDD_IN",
+                        quantity=_Channel.QUANTITY_POWER_MW,
+                        scope=_Channel.SCOPE_INPUT,
+                        gain_error=0.015,
+                    ),
+                    _Channel(name="new", quantity=99, scope=99),  # type: ignore[arg-type]
                 ],
                 min_interval_ns=100_000_000,
             ),
@@ -382,7 +387,7 @@ def test_info_as_a_table(call: CommandLine) -> None:
         "onnxruntime 1.23.2",
         "CPUExecutionProvider",
         "unusable: torch is not installed",
-        "100 ms  temperature of cpu, gpu; something this host does not know of new",
+        "100 ms  temperature of cpu; power of VDD_IN; something this host does not know of new",
         "unavailable: no RAPL domain",
     ):
         assert fact in done.out, fact
@@ -409,15 +414,23 @@ def test_info_as_json(call: CommandLine, bench: _Bench) -> None:
         "providers": [],
         "unavailable_reason": "torch is not installed",
     }
+    plain = {"scope": None, "gain_error": None, "averaged": False, "wraps_at": None}
     assert facts["sensors"][0] == {
         "name": "thermal",
         "channels": [
-            {"name": "cpu", "quantity": "temperature_celsius"},
-            {"name": "gpu", "quantity": "temperature_celsius"},
-            {"name": "new", "quantity": "unknown"},
+            {**plain, "name": "cpu", "quantity": "temperature_celsius"},
+            {
+                **plain,
+                "name": "VDD_IN",
+                "quantity": "power_mw",
+                "scope": "input",
+                "gain_error": 0.015,
+            },
+            {**plain, "name": "new", "quantity": "unknown", "scope": "unknown"},
         ],
         "min_interval_ns": 100_000_000,
         "unavailable_reason": None,
+        "slow": False,
     }
 
 
@@ -435,6 +448,8 @@ def test_every_fact_of_the_protocol_is_in_the_document(call: CommandLine) -> Non
         assert set(facts[name]) == set(kind.DESCRIPTOR.fields_by_name)
     for name, kinds in (("runtimes", device_pb2.RuntimeFacts), ("sensors", device_pb2.SensorFacts)):
         assert set(facts[name][0]) == set(kinds.DESCRIPTOR.fields_by_name)
+    channel = facts["sensors"][0]["channels"][0]
+    assert set(channel) == set(device_pb2.SensorChannel.DESCRIPTOR.fields_by_name)
 
 
 def test_info_of_one_that_is_silent_or_unknown(call: CommandLine) -> None:

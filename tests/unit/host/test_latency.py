@@ -30,6 +30,16 @@ def test_one_launch_has_no_interval() -> None:
     assert latency.summarize([launch(np.full(1000, 10**6))]).p50_ci95 is None
 
 
+def test_tainted_launches_are_left_out() -> None:
+    launches = [launch(np.full(100, 10**6 + i)) for i in range(3)]
+    alone = latency.summarize(launches)
+    spoilt = launch(np.full(100, 10**9))
+    spoilt.tainted = "throttled"
+    assert latency.summarize([*launches, spoilt]) == alone
+    only = latency.summarize([spoilt, spoilt])
+    assert (only.p50, only.p50_ci95) == (1000.0, None)
+
+
 def test_nothing_measured_is_all_null() -> None:
     assert latency.summarize([]).p50 is None
 

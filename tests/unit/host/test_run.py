@@ -14,9 +14,10 @@ from sample_runs import failed_run, whole_run
 def test_a_document_is_the_run_without_what_it_was_computed_from() -> None:
     run = whole_run()
     document = run.document()
-    assert "launches" not in document
-    assert "channels" not in document
-    run.launches, run.channels = [], {}
+    for name in ("launches", "channels", "channel_facts", "power", "correct"):
+        assert name not in document
+    run.launches, run.power, run.correct = [], None, None
+    run.channels, run.channel_facts = {}, {}
     assert Run.from_document(document) == run
     assert Run.from_document(json.loads(json.dumps(document))) == run
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from edgeopt_host.compare import Comparison, OnDevice
 from edgeopt_host.report import _cells, _units
-from edgeopt_host.report.html import _wording, plots
+from edgeopt_host.report.html import _svg, _wording, plots
 from edgeopt_host.run import Run
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgeopt_host.stats.estimate import Estimate
 
 _COLOURS = {"pass": "pass", "fail": "fail", "inconclusive": "unsure", "not_measurable": "unsure"}
+_START = ("load_ms", "first_inference_ms")
 _FOUND = {"none": "muted", "unknown": "muted"}
 _FIGURES: tuple[tuple[str, Callable[[Run], str]], ...] = (
     ("p50 latency", _cells.p50),
@@ -55,7 +56,7 @@ def gate(result: GateResult) -> dict[str, Any]:
         "verdicts": _wording.VERDICTS,
         "symbols": _wording.SYMBOLS,
         "meaning": _wording.MEANINGS[verdict],
-        "advice": sorted({rule.advice for rule in result.rules if rule.advice}),
+        "advice": sorted({rule.advice for rule in result.rules if rule.required and rule.advice}),
         "result": result,
         "rules": rules,
         "devices": devices,
@@ -244,7 +245,7 @@ def _row(rule: RuleResult, scale: float) -> list[plots.Interval]:
 
 
 def _differences(compared: OnDevice) -> list[tuple[str, Markup]]:
-    """Two plots, because sizes differ by more than times do."""
+    """Two plots, because some metrics differ by much more than others, or vary more."""
     several = len(compared.others) > 1
     times: list[plots.Interval] = []
     sizes: list[plots.Interval] = []
@@ -255,14 +256,14 @@ def _differences(compared: OnDevice) -> list[tuple[str, Markup]]:
             if difference.metric != metric or ratio is None:
                 continue
             label = f"{_wording.short(metric)}{' ' + other.letter if several else ''}"
-            subject = plots.SUBJECTS[(ord(other.letter) - ord("A")) % len(plots.SUBJECTS)]
+            subject = _svg.SUBJECTS[(ord(other.letter) - ord("A")) % len(_svg.SUBJECTS)]
             colour = _FOUND.get(difference.found, subject)
             row = plots.Interval(label, ratio.value, ratio.low, ratio.high, colour)
-            (times if difference.ratio else sizes).append(row)
+            (sizes if difference.delta or metric in _START else times).append(row)
     label = "difference from A (%)"
     drawn = (
         (_wording.COMPARED, plots.ratios(times, "Speed and energy against A", label)),
-        (_wording.COMPARED_SIZES, plots.ratios(sizes, "Memory and size against A", label)),
+        (_wording.COMPARED_SIZES, plots.ratios(sizes, "Start, memory and size against A", label)),
     )
     return [(caption, Markup(svg)) for caption, svg in drawn]  # noqa: S704 - escaped there
 

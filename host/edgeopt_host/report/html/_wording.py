@@ -32,7 +32,7 @@ COMPARED = (
     "Each metric against A: the estimate and its 95 % interval. Left of 0 is less than A. Grey: "
     "no difference found."
 )
-COMPARED_SIZES = "Memory and file size against A, the same way."
+COMPARED_SIZES = "Start, memory and file size against A, the same way."
 DISTRIBUTION = (
     "How many of the inferences took at most so long. A curve further left is faster; a long slope "
     "at the top is a long tail."

@@ -80,9 +80,11 @@ def distribution(runs: Sequence[Run]) -> str:
         (axes,) = drawing.axes
         for i, samples in curves:
             axes.plot(np.percentile(samples, shares), shares, linewidth=1.6, **style(i))
-        for share in (50, 95):
+        # Each where the curves are not.
+        for share, x, side in ((50, 1.0, "right"), (95, 0.01, "left")):
             axes.axhline(share, color=COLOURS["muted"], linewidth=0.6, linestyle=":")
-            axes.annotate(f"p{share}", (0.01, share), xycoords=("axes fraction", "data"), va="top")
+            place = ("axes fraction", "data")
+            axes.annotate(f"p{share}", (x, share), xycoords=place, ha=side, va="top")
         axes.set_ylim(0, 100)
         axes.set_ylabel("inferences (%)")
         axes.set_xlabel("latency at most (ms, log scale)")

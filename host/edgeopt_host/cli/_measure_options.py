@@ -1,0 +1,257 @@
+"""What `push`, `compare` and `gate` have in common: where, how, how long and under what load."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from edgeopt_host.cli import _parse
+
+if TYPE_CHECKING:
+    from edgeopt_host.plan import EnergyPlan, Plan, StartCondition
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# A paced block ends after this, whatever its count: at 1 Hz, 20 inferences would be one block.
+_PACED_BLOCK_S = 1.0
+# Of a sustained run, one second in 20 is kept: millions of samples would say no more.
+_KEPT_S, _FILLER_S = 0.05, 0.95
+_OPTIONS = (
+    click.option(
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="NAME",
+        help="A device of the inventory, or local.",
+    ),
+    click.option("--tag", "tags", multiple=True, metavar="TAG", help="All devices with this tag."),
+    click.option(
+        "--runtime",
+        metavar="NAME",
+        help="tflite, onnx, ptl or a plug-in's; else by the file's content.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1, 1024), help="Default: one per performance core."
+    ),
+    click.option(
+        "--provider",
+        "providers",
+        multiple=True,
+        metavar="NAME",
+        help="ONNX execution provider; repeat for an order of preference.",
+    ),
+    click.option(
+        "--delegate",
+        "delegates",
+        multiple=True,
+        type=_parse.DelegateOption(),
+        help="TFLite delegate: its library on the device, with options.",
+    ),
+    click.option("--no-xnnpack", is_flag=True, help="TFLite without its default delegate."),
+    click.option(
+        "--quantized-engine",
+        metavar="NAME",
+        help="PyTorch's engine for int8, such as qnnpack; else as the file or the platform asks.",
+    ),
+    click.option(
+        "--graph-opt",
+        type=click.Choice(["disabled", "basic", "extended", "all"]),
+        help="ONNX graph optimization level; default all.",
+    ),
+    click.option(
+        "--dim",
+        "dims",
+        multiple=True,
+        type=_parse.Dimension(),
+        help="Size of a symbolic dimension, everywhere it occurs.",
+    ),
+    click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        type=_parse.ShapeOption(),
+        help="Shape of one input (and its dtype, for .ptl).",
+    ),
+    click.option(
+        "--inputs",
+        "inputs_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
+        help="Input values, one array per input.",
+    ),
+    click.option(
+        "--input-range",
+        "ranges",
+        multiple=True,
+        type=_parse.RangeOption(),
+        help="Range of made values; floats default to 0:1, integers to 0:1.",
+    ),
+    click.option("--launches", type=click.IntRange(1, 1000), help="Fresh processes; default 3."),
+    click.option(
+        "--warmup",
+        type=_parse.Seconds(0),
+        metavar="S",
+        help="Seconds of warm-up per launch; default 1.",
+    ),
+    click.option(
+        "--duration",
+        type=_parse.Seconds(0),
+        metavar="S",
+        help="Seconds timed per launch; default 2.",
+    ),
+    click.option("--quick", is_flag=True, help="1 launch, 0.3 s of warm-up, 1 s timed."),
+    click.option(
+        "--timeout",
+        type=_parse.Seconds(0.1),
+        metavar="S",
+        help="For one model on one device; default 600, or three times what the plan takes.",
+    ),
+    click.option(
+        "--no-rerun",
+        is_flag=True,
+        help="Fail, rather than measure again, when the device restarts.",
+    ),
+    click.option("--wait", is_flag=True, help="For a device that somebody else has reserved."),
+    click.option(
+        "--batch",
+        type=click.IntRange(1, 65536),
+        metavar="N",
+        help="Size of every input's leading dimension; default 1.",
+    ),
+    click.option(
+        "--streams",
+        type=click.IntRange(1, 64),
+        metavar="N",
+        help="Sessions of the model that work at once; default 1.",
+    ),
+    click.option(
+        "--rate",
+        type=_parse.Hertz(),
+        metavar="HZ",
+        help="Inferences due per second and stream; default back to back.",
+    ),
+    click.option(
+        "--cooldown-below",
+        type=_parse.Celsius(),
+        help="Each launch waits, at most 300 s, until no temperature is above this.",
+    ),
+    click.option(
+        "--steady-clock",
+        is_flag=True,
+        help="Each launch waits, at most 300 s, until clocks have stopped changing.",
+    ),
+    click.option("--energy", is_flag=True, help="Add a pass that measures energy per inference."),
+    click.option(
+        "--energy-window",
+        type=_parse.Seconds(1),
+        metavar="S",
+        help="Seconds of work, and of idling around it; default 30.",
+    ),
+    click.option(
+        "--energy-windows",
+        type=click.IntRange(2, 100),
+        metavar="N",
+        help="How often it works; default 5.",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
+        help="Labelled examples (x_test, y_test): tells the accuracy on the device.",
+    ),
+    click.option(
+        "--label", "labels", multiple=True, type=_parse.KeyValue(), help="Kept with the run."
+    ),
+)
+
+
+def measure_options(command: _Command) -> _Command:
+    """The options whose values `arguments` takes."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as `Bench.push` and `Bench.compare` take them.
+
+    A command that leaves some of them out, or adds `sustained`, may do so.
+    """
+    from edgeopt_host.plan import Execution, Inputs, Provider
+
+    given = options.get
+    providers = [Provider(name, "onnx") for name in options["providers"]]
+    return {
+        "devices": options["devices"],
+        "tags": options["tags"],
+        "plan": _plan(options),
+        "execution": Execution(
+            runtime=options["runtime"],
+            threads=options["threads"],
+            providers=[*providers, *options["delegates"]],
+            xnnpack=not options["no_xnnpack"],
+            graph_optimization=options["graph_opt"],
+            quantized_engine=options["quantized_engine"],
+        ),
+        "inputs": Inputs(
+            file=options["inputs_file"],
+            dimensions=dict(options["dims"]),
+            shapes=options["shapes"],
+            ranges=options["ranges"],
+        ),
+        "energy": bool(given("energy") or given("energy_window") or given("energy_windows")),
+        "data": given("data"),
+        "labels": dict(options["labels"]),
+        "wait": options["wait"],
+    }
+
+
+def _plan(options: Mapping[str, Any]) -> Plan:
+    from edgeopt_host.plan import Plan
+
+    given = options.get
+    plan = Plan().quick() if given("quick") else Plan()
+    if sustained := given("sustained"):
+        named = ("launches", "duration", "quick")
+        if clash := [f"--{name}" for name in named if given(name)]:
+            raise click.UsageError(
+                f"--sustained is one launch of its own length: leave {', '.join(clash)} out"
+            )
+        plan = dataclasses.replace(
+            plan, launches=1, duration_s=sustained, block_s=_KEPT_S, filler_s=_FILLER_S
+        )
+    changes: dict[str, Any] = {
+        "launches": given("launches"),
+        "warmup_s": given("warmup"),
+        "duration_s": given("duration"),
+        "timeout_s": given("timeout"),
+        "rerun": False if given("no_rerun") else None,
+        "batch": given("batch"),
+        "streams": given("streams"),
+        "rate_hz": given("rate"),
+        "block_limit_s": _PACED_BLOCK_S if given("rate") else None,
+        "start": _start(options),
+        "energy": _energy(options),
+    }
+    return dataclasses.replace(plan, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _start(options: Mapping[str, Any]) -> StartCondition | None:
+    from edgeopt_host.plan import StartCondition
+
+    below, steady = options.get("cooldown_below"), options.get("steady_clock")
+    return StartCondition(below, steady_clock=bool(steady)) if below or steady else None
+
+
+def _energy(options: Mapping[str, Any]) -> EnergyPlan | None:
+    from edgeopt_host.plan import EnergyPlan
+
+    window, windows = options.get("energy_window"), options.get("energy_windows")
+    if not (options.get("energy") or window or windows):
+        return None
+    plan = EnergyPlan(windows=windows or EnergyPlan.windows)
+    return dataclasses.replace(plan, idle_s=window, work_s=window) if window else plan

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import fastjsonschema
+import pytest
+import tomlkit
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeopt_host.errors import UsageError
+from edgeopt_host.gate import schema, template
+from edgeopt_host.gate.policy import Margin, Policy, PolicyError
+from edgeopt_host.gate.read import load, read
+from edgeopt_host.metrics import METRICS
+
+HEAD = 'schema = "edgeopt.policy/1"\n'
+PATH = Path("policy.toml")
+valid_by_schema = fastjsonschema.compile(json.loads(schema.text()))
+
+
+def policy(text: str) -> Policy:
+    return read(HEAD + text, PATH)
+
+
+def problems(text: str) -> list[str]:
+    """Line, key and message of each, of a text whose first line is not HEAD."""
+    with pytest.raises(PolicyError) as caught:
+        read(text, PATH)
+    assert caught.value.exit_code == 2
+    return [str(problem) for problem in caught.value.problems]
+
+
+def rule(lines: str) -> str:
+    """A policy of one rule, whose keys begin in line 3."""
+    return f"{HEAD}[[rule]]\n{lines}\n"
+
+
+def test_what_init_writes_is_a_policy() -> None:
+    found = read(template.TEXT, PATH)
+    assert [r.metric for r in found.rules] == [
+        "p50_latency_ms", "p95_latency_ms", "peak_memory_mb", "size_mb",
+    ]  # fmt: skip
+    assert found == read(template.TEXT.replace("60", "60.0"), PATH)
+    valid_by_schema(tomlkit.parse(template.TEXT).unwrap())
+
+
+def test_what_init_has_in_comments_is_right_too() -> None:
+    text = re.sub(r"^# (\w+ = |\[\[rule\]\])", r"\1", template.TEXT, flags=re.MULTILINE)
+    found = read(text, PATH)
+    assert len(found.rules) == 7
+    assert (found.cooldown_below_c, found.steady_clock, found.batch, found.rate_hz) == (
+        55, True, 1, 15,
+    )  # fmt: skip
+    valid_by_schema(tomlkit.parse(text).unwrap())
+
+
+def test_init_mentions_every_metric() -> None:
+    assert [name for name in METRICS if name not in template.TEXT] == []
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    found = policy('[[rule]]\nmetric = "load_ms"\nmax = 2\n')
+    assert (found.error_rate, found.budget_s, found.absolute_budget_s) == (0.05, 60, 180)
+    (one,) = found.rules
+    assert one.required
+    assert one.applies_to("pi4", ["pi"])
+    assert one.condition == "max 2 ms"
+
+
+def test_a_rule_is_for_devices_by_name_or_tag() -> None:
+    (one,) = policy(
+        '[[rule]]\nmetric = "load_ms"\nmax = 2\ntags = ["pi"]\ndevices = ["nano"]\n'
+    ).rules
+    assert one.applies_to("pi4", ["lab", "pi"])
+    assert one.applies_to("nano", [])
+    assert not one.applies_to("phone", ["lab"])
+
+
+@pytest.mark.parametrize(
+    ("text", "margin", "shown"),
+    [
+        ("3%", Margin(0.03), "3%"),
+        ("0%", Margin(0.0), "0%"),
+        ("2.5 %", Margin(0.025), "2.5%"),
+        ("0.5pt", Margin(0.5, points=True), "0.5pt"),
+    ],
+)
+def test_margins(text: str, margin: Margin, shown: str) -> None:
+    metric = "accuracy" if margin.points else "p50_latency_ms"
+    (one,) = policy(f'[[rule]]\nmetric = "{metric}"\nmax_regression = "{text}"\n').rules
+    assert one.max_regression == margin
+    assert one.condition == f"max_regression {shown}"
+
+
+# Everything that one line can have wrong; that line is the fourth, after a good metric in the third.
+WRONG_LIMITS = [
+    ('metric = "p95_latency_ms"', "max = -1", "line 4: rule[1].max: -1 is not above 0"),
+    ('metric = "p95_latency_ms"', "max = 0", "line 4: rule[1].max: 0 is not above 0"),
+    ('metric = "p95_latency_ms"', "max = nan", "line 4: rule[1].max: nan is no finite number"),
+    ('metric = "p95_latency_ms"', "max = -inf", "line 4: rule[1].max: -inf is no finite number"),
+    ('metric = "p95_latency_ms"', "max = true", "line 4: rule[1].max: true is no number"),
+    ('metric = "p95_latency_ms"', 'max = "25"', 'line 4: rule[1].max: "25" is no number'),
+    ('metric = "p95_latency_ms"', "min = 25", "line 4: rule[1].min: of p95_latency_ms, less is better: write max"),
+    ('metric = "accuracy"', "max = 0.9", "line 4: rule[1].max: of accuracy, more is better: write min"),
+    ('metric = "accuracy"', "min = 97", "line 4: rule[1].min: 97 is more than all: accuracy is 0 to 1, so 97 % is 0.97"),
+    ('metric = "accuracy"', 'max_regression = "1%"', 'line 4: rule[1].max_regression: of accuracy, write points: "1pt"'),
+    ('metric = "load_ms"', 'max_regression = "1pt"', 'line 4: rule[1].max_regression: points are for accuracy: write a percentage such as "1%"'),
+    ('metric = "load_ms"', "max_regression = 0.03", 'line 4: rule[1].max_regression: 0.03 is no margin: write "3%" or, for accuracy, "0.5pt"'),
+    ('metric = "load_ms"', 'max_regression = "-3%"', 'line 4: rule[1].max_regression: "-3%" is no margin: write "3%" or, for accuracy, "0.5pt"'),
+    ('metric = "throughput_per_s"', 'max_regression = "100%"', "line 4: rule[1].max_regression: 100% worse is never reached: write less than 100"),
+    ('metric = "accuracy"', 'max_regression = "100pt"', "line 4: rule[1].max_regression: 100pt worse is never reached: write less than 100"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("metric", "limit", "said"), WRONG_LIMITS)
+def test_a_limit_that_is_none(metric: str, limit: str, said: str) -> None:
+    text = rule(f"{metric}\n{limit}")
+    assert problems(text) == [said]
+    # The schema, too, refuses what it can see. A limit that nothing reaches it cannot.
+    if "never reached" not in said and "finite" not in said:
+        with pytest.raises(fastjsonschema.JsonSchemaValueException):
+            valid_by_schema(tomlkit.parse(text).unwrap())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("error_rate = 0.5", "line 3: gate.error_rate: 0.5 is not between 0 and 0.5, such as 0.05 for 5 %"),
+        ("error_rate = 0", "line 3: gate.error_rate: 0 is not between 0 and 0.5, such as 0.05 for 5 %"),
+        ("budget_s = 0", "line 3: gate.budget_s: 0 is not from 1 to 86400 seconds"),
+        ("budget_s = 1e999", "line 3: gate.budget_s: inf is no finite number"),
+        ("steady_clock = 1", "line 3: gate.steady_clock: 1 is neither true nor false"),
+        ("batch = 1.5", "line 3: gate.batch: 1.5 is no whole number from 1 to 1048576"),
+        ("streams = true", "line 3: gate.streams: true is no whole number from 1 to 1024"),
+        ("budjet_s = 60", "line 3: gate.budjet_s: there is no such key; did you mean budget_s?"),
+        ("xyz = 60", "line 3: gate.xyz: there is no such key; known are error_rate, budget_s, absolute_budget_s, "
+         "sustained_s, cooldown_below_c, steady_clock, batch, streams, rate_hz"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_none(line: str, said: str) -> None:
+    text = f'{HEAD}[gate]\n{line}\n[[rule]]\nmetric = "load_ms"\nmax = 1\n'
+    assert problems(text) == [said]
+    if "finite" not in said:
+        with pytest.raises(fastjsonschema.JsonSchemaValueException):
+            valid_by_schema(tomlkit.parse(text).unwrap())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", ['write schema = "edgeopt.policy/1" at the top', "there is no [[rule]]: a gate needs one at least"]),
+        ('schema = "edgeopt.policy/2"\nrule = []\n', [
+            "there is no [[rule]]: a gate needs one at least",
+            'line 1: schema: "edgeopt.policy/2" is not "edgeopt.policy/1"',
+        ]),
+        (f"{HEAD}rule = 3\n", ["line 2: rule: write each rule as a table of its own, under [[rule]]"]),
+        (f'{HEAD}[rule]\nmetric = "load_ms"\n', ["line 2: rule: write each rule as a table of its own, under [[rule]]"]),
+        (f"{HEAD}gate = 3\nrule = []\n", ["there is no [[rule]]: a gate needs one at least", "line 2: gate: 3 is no table: write [gate]"]),
+        ("a = 1\n[b\n", ["line 2: no TOML: Unexpected character: '\\n'"]),
+        ("a = 1\n\na = 2\n", ['line 3: no TOML: Key "a" already exists']),
+        ("a = [1,\n", ["line 1: no TOML: it ends in the middle of a value"]),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_policy(text: str, said: list[str]) -> None:
+    assert problems(text) == said
+
+
+def test_all_is_told_at_once_and_in_the_right_lines() -> None:
+    text = (
+        '# a comment\nschema = "edgeopt.policy/1"\n\n[[rule]]\nmetric = "p59_latency_ms"\nmax = 3\n'
+        '[[rule]] # the second\ntags = [\n  "a", # ]\n  "[[rule]]",\n]\nmax = 1\nmax_regression = "3%"\n'
+        '[gate]\nbudjet_s = """\n1\n"""\n[[rule]]\nmetric = "load_ms"\n'
+    )
+    assert problems(text) == [
+        'line 5: rule[1].metric: "p59_latency_ms" is no metric; did you mean p99_latency_ms?',
+        f"line 7: rule[2]: a rule needs a metric: one of {', '.join(METRICS)}",
+        "line 8: rule[2].tags: '[[rule]]' is no tag: use 1 to 63 of a-z, 0-9, '.', '_' and '-', the first "
+        "a letter or digit",
+        "line 13: rule[2].max_regression: the rule has max already: write a [[rule]] for each",
+        "line 15: gate.budjet_s: there is no such key; did you mean budget_s?",
+        "line 18: rule[3]: a rule needs a limit: max, min or max_regression",
+    ]
+
+
+def test_rules_may_be_written_inline() -> None:
+    text = f'{HEAD}rule = [{{metric = "load_ms", max = 1}},\n {{metric = "load_ms", max = 0}}]\n'
+    assert problems(text) == ["line 2: rule[2].max: 0 is not above 0"]
+
+
+def test_windows_line_ends_and_mark_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    text = rule('metric = "load_ms"\nmax = "1"').replace("\n", "\r\n")
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    with pytest.raises(PolicyError, match=r'p\.toml: line 4: rule\[1\]\.max: "1" is no number'):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff", "it is no UTF-8 text"), (b"#" * 2**19, "larger than 256 KB")],
+)
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "p").write_bytes(content)
+    with pytest.raises(UsageError, match=said):
+        load(tmp_path / "p")
+
+
+def test_the_schema_knows_the_metrics() -> None:
+    properties = json.loads(schema.text())["properties"]["rule"]["items"]["properties"]
+    assert properties["metric"]["enum"] == list(METRICS)
+
+
+_PIECES = ("[[rule]]", "[gate]", "[rule.x]", "metric", "=", '"load_ms"', "max", "1", "nan", "[", "]", "{", "}", ",", '"""', "'", "#", "\n", "\r", ".", "\u2028", "\x00", "1e400", "9" * 400)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(_PIECES), max_size=30).map("".join))
+def test_no_text_is_too_strange(text: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        read(text, PATH)
+    lines = text.count("\n") + 1
+    assert all(1 <= (problem.line or 1) <= lines for problem in caught.value.problems)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from edgeopt_host.compare import compare
+from edgeopt_host.report import html
+from edgeopt_host.report.html import plots
+from edgeopt_host.run import Block, Run
+from sample_reports import HOSTILE, paired_runs, rule, sample_comparison, sample_gate
+from sample_runs import failed_run
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: elements, their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def values(self, *names: str) -> list[str]:
+        return [value for name, value in self.attributes if name in names]
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {
+        **{
+            v: html.gate(sample_gate(v)) for v in ("pass", "fail", "inconclusive", "not_measurable")
+        },
+        "hostile": html.gate(sample_gate("pass", HOSTILE)),
+        "compare": html.compare(sample_comparison()),
+        "run": html.run(paired_runs(1)[0]),
+    }
+
+
+def test_nothing_comes_from_elsewhere(pages: dict[str, str]) -> None:
+    for text in pages.values():
+        page = Page(text)
+        assert "script" not in page.tags
+        links = page.values("href", "src", "xlink:href", "action", "srcset")
+        assert [link for link in links if not link.startswith(("#", "data:"))] == []
+        assert [url for url in re.findall(r"url\(([^)]*)\)", text) if not url.startswith("#")] == []
+        assert "@import" not in text
+        assert "default-src 'none'" in text
+
+
+def test_a_hostile_name_is_text(pages: dict[str, str]) -> None:
+    page = Page(pages["hostile"])
+    assert "<script>alert('x')</script>" in page.text
+    assert "\x1b" not in pages["hostile"]
+    assert "script" not in page.tags
+
+
+def test_a_name_that_is_no_text_can_be_written() -> None:
+    text = html.gate(sample_gate("pass", "a\udcff.tflite"))
+    assert "a\\udcff.tflite" in text.encode("utf-8").decode()
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail", "inconclusive", "not_measurable"])
+def test_a_gate_says_what_its_verdict_means(verdict: str, pages: dict[str, str]) -> None:
+    text = " ".join(Page(pages[verdict]).text.split())
+    assert verdict.replace("_", " ").capitalize() in text
+    assert ("This is no pass" in text) == (verdict in {"inconclusive", "not_measurable"})
+    if verdict == "inconclusive":
+        assert "raise budget_s in the policy" in text
+        assert "Raise budget_s or widen the margin" in text
+
+
+def test_every_figure_has_its_unit_and_interval(pages: dict[str, str]) -> None:
+    text = Page(pages["fail"]).text
+    for told in (
+        "5.50 ms", "5.40 ms to 5.62 ms", "6.00 ms", "+1.2 %", "+0.4 % to +2.1 %", "+3.0 %",
+        "194 samples/s", "21 s", "in 2 looks",
+    ):  # fmt: skip
+        assert told in text, told
+    assert re.search(r"5\.0\d ms \[5\.0\d, 5\.\d\d\]", text)
+
+
+def test_it_says_where_when_and_with_what_it_was_measured(pages: dict[str, str]) -> None:
+    for name in ("fail", "compare", "run"):
+        text = Page(pages[name]).text
+        for told in (
+            "Raspberry Pi 4 Model B Rev 1.4, Cortex-A72",
+            "Debian GNU/Linux 12 (bookworm)",
+            "ai-edge-litert 2.1.0, 4 threads",
+            "back to back, batch 1, 1 stream",
+            "2026-11-02 10:00 UTC",
+            "NOISY",
+        ):
+            assert told in text, (name, told)
+    assert "Launch 3 does not count: the device throttled its clock" in Page(pages["fail"]).text
+
+
+def test_a_comparison_has_its_words_and_both_plots(pages: dict[str, str]) -> None:
+    page = Page(pages["compare"])
+    assert re.search(
+        r"B \(int8\.tflite\) is 1\d\.\d % faster \(.* %\), uses 3\.00 MB more", page.text
+    )
+    assert page.tags.count("figure") == 2 * 4
+
+
+def test_plots_are_described_and_take_the_pages_colours(pages: dict[str, str]) -> None:
+    for text in pages.values():
+        figures = re.findall(r"<figure><svg.*?</svg>", text, re.DOTALL)
+        assert figures
+        for svg in figures:
+            assert re.search(r'role="img"', svg)
+            assert re.search(r"<title>[^<]+</title><desc>[^<]+</desc>", svg)
+            assert (
+                re.search(r"#[0-9a-f]{6}\b", re.sub(r'(href|id)="[^"]*"|url\([^)]*\)', "", svg))
+                is None
+            )
+        ids = re.findall(r'<g[^>]* id="', text)
+        assert ids == []
+
+
+def test_every_colour_is_defined_for_light_and_dark(pages: dict[str, str]) -> None:
+    text = pages["fail"]
+    light, dark = re.findall(r":root \{(.*?)\}", text, re.DOTALL)
+    used = set(re.findall(r"var\(--([\w-]+)\)", text))
+    for scheme in (light, dark):
+        assert used <= set(re.findall(r"--([\w-]+):", scheme))
+
+
+def test_a_run_of_many_blocks_makes_a_small_page() -> None:
+    runs = paired_runs(1, 0.97, launches=20, blocks=400)
+    for run in runs:
+        for launch in run.launches:
+            launch.readings = launch.readings * 10
+    assert len(html.compare(compare([runs])).encode()) < 500_000
+
+
+def test_the_distribution_is_that_of_the_launches_that_count() -> None:
+    runs = paired_runs(1, tainted=(0, 1, 2))
+    told = re.search(r"A: half within ([\d.]+) ms", plots.distribution(runs))
+    assert told
+    assert float(told[1]) == pytest.approx(runs[0].latency_ms.p50, rel=1e-2)
+    assert plots.distribution(paired_runs(1, launches=1, tainted=(0,))) == ""
+
+
+def test_what_failed_is_told_and_draws_nothing() -> None:
+    page = Page(html.compare(compare([[failed_run(), failed_run()]])))
+    assert "could not be measured" in page.text
+    assert "figure" not in page.tags
+
+
+def test_strange_runs_are_drawn_all_the_same() -> None:
+    def changed(run: Run) -> Run:
+        run.launches = run.launches[:1]
+        run.launches[0].blocks = [Block(5, np.array([7, 7], np.int64))]
+        run.launches[0].readings = []
+        return run
+
+    assert "<svg" in html.run(changed(paired_runs(1)[0]))
+
+
+def test_rules_that_cannot_be_drawn_are_left_out() -> None:
+    result = sample_gate("pass")
+    result.rules = [
+        rule("size_mb", "pass", estimate=1.0, ci=None),
+        rule("accuracy", "fail", estimate=-0.6, ci=(-1.0, -0.2), limit=-0.5, unit="pt"),
+        rule("p50_latency_ms", "inconclusive", estimate=1.0, ci=(float("nan"), float("nan"))),
+    ]
+    text = Page(html.gate(result)).text
+    assert "\u22120.60 points" in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(1.032, "+3.2 %"), (0.88, "\u221212.0 %"), (1.00001, "0.0 %"), (2.4, "\u00d72.40")],
+)
+def test_a_ratio_reads_as_a_difference(ratio: float, text: str) -> None:
+    assert plots.change(ratio) == text
