@@ -57,11 +57,11 @@ async def wait_for(
         gauges.close()
     if not (unmet or blind):
         return None
-    missing = [f"this device does not tell {one.subject}" for one in blind]
+    missing = f"this device does not tell {' and '.join(one.subject for one in blind)}"
     if not unmet:
-        message = f"{'; '.join(missing)}: the launch began without waiting for it"
+        message = f"{missing}: the launch began without waiting for it"
         return benchmark_pb2.BenchmarkWarning(code="START_UNKNOWN", message=message)
-    seen = "; ".join([*(one.complaint() for one in unmet), *missing])
+    seen = "; ".join([*(one.complaint() for one in unmet), *([missing] if blind else [])])
     message = (
         f"after {condition.timeout_ns / 1e9:.0f} s the launch began although {seen}; cool the device, stop "
         "other work on it, or ask for less"

@@ -125,6 +125,8 @@ class Execution:
         look = benchmark_pb2.Look(launch=launch, timed_ns=self._timed_ns)
         event = benchmark_pb2.BenchmarkEvent(launch=launch, look=look)
         await self._keep([Response(event=event)])
+        asking = benchmark_pb2.Progress(phase=benchmark_pb2.Progress.PHASE_LOOKING)
+        self._tell(Response(event=benchmark_pb2.BenchmarkEvent(launch=launch, progress=asking)))
         try:
             return await asyncio.wait_for(self._look[1], _ANSWER_S)
         except asyncio.TimeoutError:
@@ -153,24 +155,34 @@ class Execution:
     async def _pass(self, launch: int, subject: int, kind: str) -> None:
         """A process that does something else than being timed."""
         events: list[Response] = []
-        sampler = None
+        work = self._worker(launch, subject, None, self._sort_into(events), kind)
         if kind == "energy":
-            from edgeopt_agent.power import PowerSampler
-
-            sampler = PowerSampler(self._benchmark.plan.energy.channels)
-            await in_thread(sampler.start)
-        try:
-            work = self._worker(launch, subject, None, self._sort_into(events), kind)
+            await self._while_sampling(work, events, launch, subject)
+        else:
             await self._within_time(work, events)
-        finally:
-            samples = await in_thread(sampler.stop) if sampler is not None else []
-        for readings in samples:
-            event = benchmark_pb2.BenchmarkEvent(launch=launch, subject=subject, energy=readings)
-            await self._keep([Response(event=event)])
         for response in events:
             if response.event.WhichOneof("event") in {"outputs", "predictions"}:
                 await self._publish(response.event, MADE_BY[kind])
         await self._keep(events)
+
+    async def _while_sampling(
+        self, work: Coroutine[Any, Any, None], events: list[Response], launch: int, subject: int
+    ) -> None:
+        """Samples power while a worker is at work and idle, and keeps the samples."""
+        from edgeopt_agent.power import PowerSampler
+
+        sampler = PowerSampler(self._benchmark.plan.energy.channels)
+        await in_thread(sampler.start)
+        try:
+            if sampler.unavailable_reason:
+                work.close()
+            else:
+                await self._within_time(work, events)
+        finally:
+            samples = await in_thread(sampler.stop)
+        for readings in samples:
+            event = benchmark_pb2.BenchmarkEvent(launch=launch, subject=subject, energy=readings)
+            await self._keep([Response(event=event)])
 
     async def _publish(self, event: benchmark_pb2.BenchmarkEvent, made: str) -> None:
         """Makes a blob of the file that a pass has made, where it has made one."""

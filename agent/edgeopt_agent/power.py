@@ -61,16 +61,17 @@ class PowerSampler:
         self._most_numbers = most_numbers
         self._series: list[_Series] = []
         self._stopped = threading.Event()
-        self._unavailable = ""
+        # Why there is nothing to sample, once it has begun; empty when there is.
+        self.unavailable_reason = ""
 
     def start(self) -> None:
         """Finds the sensors and begins to sample; it may take as long as the slowest of them."""
         found = sensors.discover(self._root)
-        self._unavailable = _unavailable(found, self._channels)
+        self.unavailable_reason = _unavailable(found, self._channels)
         wanted: list[tuple[Sensor, list[int]]] = []
         for one in found:
             indices = _chosen(one.sensor, self._channels) if one.sensor else []
-            if one.sensor and indices and not self._unavailable:
+            if one.sensor and indices and not self.unavailable_reason:
                 wanted.append((one.sensor, indices))
             else:
                 one.close()
@@ -88,8 +89,8 @@ class PowerSampler:
             fit into a message; or the reason why there are none.
         """
         self._stopped.set()
-        if self._unavailable:
-            return [benchmark_pb2.EnergyReadings(unavailable_reason=self._unavailable)]
+        if self.unavailable_reason:
+            return [benchmark_pb2.EnergyReadings(unavailable_reason=self.unavailable_reason)]
         readings = [piece for series in self._series for piece in series.end()]
         self._series.clear()
         return readings

@@ -167,7 +167,9 @@ def _most(values: Iterable[int | None]) -> int | None:
 def _fill_energy(run: Run, collected: Collected) -> None:
     run.power = collected.power
     if run.power is not None:
-        run.energy = energy.measure(run.power, run.channel_facts)
+        asked = ((run.request or {}).get("plan") or {}).get("energy") or {}
+        named = asked.get("channels") or ()
+        run.energy = energy.measure(run.power, run.channel_facts, named=named)
     elif collected.power_unavailable is not None:
         run.energy = Energy("unavailable", collected.power_unavailable)
 

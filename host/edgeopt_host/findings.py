@@ -15,7 +15,7 @@ from edgeopt_host.run import (
     Warning,  # noqa: A004 - the document's name for it
 )
 from edgeopt_host.stats import launches as units
-from edgeopt_host.stats import modes
+from edgeopt_host.stats import load, modes
 
 # docs/concepts/measurement.md tells where these come from.
 _FEW_SAMPLES = 93  # the fewest from which a 95 % bound on p95 exists (binomial)
@@ -65,7 +65,9 @@ def _noisy(run: Run) -> Iterator[Warning]:
     middle = np.median(medians)
     # 1.4826: from a median absolute deviation to a standard deviation.
     spread = float(1.4826 * np.median(np.abs(medians - middle)) / middle)
-    wait = _share(run, lambda reading: reading.cpu_wait_ns, lambda launch: launch.timed_ns)
+    # Most of a sustained run is not timed, and waits as well.
+    lasted = _timed_ns if run.sustained is None else _wall_ns
+    wait = _share(run, lambda reading: reading.cpu_wait_ns, lasted)
     signs = []
     # Under load that lasts, it is heat that moves the median.
     if spread > _NOISY_SPREAD and run.sustained is None:
@@ -93,7 +95,7 @@ def _neighbours(run: Run) -> Iterator[Warning]:
     steal = _share(
         run,
         lambda reading: reading.steal_ns,
-        lambda launch: threads * (launch.readings[-1].time_ns - launch.readings[0].time_ns),
+        lambda launch: threads * _wall_ns(launch),
     )
     signs = []
     if queue and np.median(queue) > cores > 0:
@@ -121,6 +123,14 @@ def _share(
             rise += marks[-1] - marks[0]
             lasted += duration(launch)
     return rise / lasted if lasted else 0.0
+
+
+def _timed_ns(launch: Launch) -> int:
+    return launch.timed_ns
+
+
+def _wall_ns(launch: Launch) -> int:
+    return launch.readings[-1].time_ns - launch.readings[0].time_ns
 
 
 def _bimodal(run: Run) -> Iterator[Warning]:
@@ -205,6 +215,7 @@ _FINDINGS = (
     _tainted,
     _few_samples,
     _oversubscribed,
+    load.overloaded,
     _noisy,
     _neighbours,
     _bimodal,

@@ -7,6 +7,7 @@ from edgeopt_host import _enums
 from edgeopt_host.run import Run
 
 _NS = 1e9
+_OF_LAUNCHES = {"loading", "warming up", "measuring"}
 
 
 class Observer:
@@ -40,10 +41,22 @@ class Observer:
             holder_remaining_s: how long that lasts.
         """
 
+    def cooling(self, device: str, model: str, condition: str, temperature_c: float) -> None:
+        """A launch waits for its start condition; the temperature is 0 where none is known."""
+
     def measuring(
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
-        """A launch goes on: `fraction` of its phase is done."""
+        """A launch goes on: `fraction` of its phase is done.
+
+        Args:
+            device: its name.
+            model: its name, or those of all that are measured in turns.
+            phase: "loading", "warming up", "measuring"; of passes, "profiling" and others.
+            launch: its number, from 0.
+            launches: how many there are at most; 0 in a pass of its own.
+            fraction: how much of the phase is done, 0 to 1.
+        """
 
     def finished(self, run: Run) -> None:
         """A run has ended, with figures or with an error."""
@@ -64,7 +77,9 @@ def tell(
         remaining_s = progress.lease_remaining_ns / _NS
         observer.waiting(device, model, progress.ahead, progress.lease_holder, remaining_s)
         return
-    phase = _enums.name(benchmark_pb2.Progress.Phase, progress.phase, "PHASE_")
-    observer.measuring(
-        device, model, phase.replace("_", " "), event.launch, launches, progress.fraction
-    )
+    if progress.phase == benchmark_pb2.Progress.PHASE_COOLING:
+        observer.cooling(device, model, progress.condition, progress.temperature_celsius)
+        return
+    phase = _enums.name(benchmark_pb2.Progress.Phase, progress.phase, "PHASE_").replace("_", " ")
+    launches = launches if phase in _OF_LAUNCHES else 0
+    observer.measuring(device, model, phase, event.launch, launches, progress.fraction)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 
 from edgeopt_host.errors import UsageError
 from edgeopt_host.fingerprint import TEMPERATURE_BAND, Fingerprint
@@ -225,4 +225,5 @@ def _interval(run: Run, metric: str) -> tuple[float, float] | None:
 
 def _time(run: Run) -> datetime:
     # Python 3.10 does not read the Z.
-    return datetime.fromisoformat(run.time.replace("Z", "+00:00"))
+    time = datetime.fromisoformat(run.time.replace("Z", "+00:00"))
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -153,7 +153,7 @@ def _canary(launch: Launch) -> Iterator[str]:
     if not looks:
         return
     start = looks[0][1]
-    sure = [min(one, other) for (_, one), (_, other) in pairwise(looks[1:])]
+    sure = [min(one, other) for (_, one), (_, other) in pairwise(looks)]
     sure += [canary_ns for moment, canary_ns in looks if moment == "end"]
     if max(sure, default=0) > _SLOWER * start:
         percent = 100 * (max(sure) / start - 1)

@@ -38,8 +38,10 @@ def energy(task: Task) -> None:
             with inference():
                 inferences += load.run(min(_STEP_NS, end - now), 1)[1]
             now = time.monotonic_ns()
-            spent_ns = before_ns + plan.idle_duration_ns + now - start
-            task.progress(_PHASE, inferences, min(1.0, spent_ns / whole_ns))
+            # What exceeds the window is told as the idle time's, so that progress never goes back.
+            spent_ns = min(now - start, plan.work_duration_ns)
+            fraction = (before_ns + plan.idle_duration_ns + spent_ns) / whole_ns
+            task.progress(_PHASE, inferences, fraction)
         readings.windows.add(start_time_ns=start, end_time_ns=now, inferences=inferences - first)
     _idle(task, plan.idle_duration_ns, plan.windows * turn_ns, whole_ns, inferences)
     task.emit(Event(energy=readings))

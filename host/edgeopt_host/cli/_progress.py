@@ -14,6 +14,8 @@ from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
 
 _RATED_BYTES = 2**20
+# With more launches than this, a log gets one line for each.
+_FEW_LAUNCHES = 5
 
 
 class ProgressObserver(Observer):
@@ -76,8 +78,13 @@ class _Lines(ProgressObserver):
     def measuring(
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
-        if fraction == 0:
+        if launches > _FEW_LAUNCHES:
+            self._once(device, f"{model}: launch {launch + 1} of at most {launches}")
+        elif fraction == 0:
             self._once(device, f"{model}: {launch_name(launch, launches)}{phase}")
+
+    def cooling(self, device: str, model: str, condition: str, temperature_c: float) -> None:  # noqa: ARG002 - changes every second
+        self._once(device, f"{model}: waits until {condition}")
 
     def finished(self, run: Run) -> None:
         super().finished(run)
@@ -134,8 +141,12 @@ class _Bars(ProgressObserver):
         self, device: str, model: str, phase: str, launch: int, launches: int, fraction: float
     ) -> None:
         start, width = self._SHARES.get(phase, (1.0, 0.0))
-        done = (launch + start + width * fraction) / launches
+        done = (launch + start + width * fraction) / launches if launches else fraction
         self._update(device, model, f"{launch_name(launch, launches)}{phase}", min(1.0, done))
+
+    def cooling(self, device: str, model: str, condition: str, temperature_c: float) -> None:
+        now = f" (now {temperature_c:.0f} °C)" if temperature_c else ""
+        self._update(device, model, f"waits until {condition}{now}", None)
 
     def finished(self, run: Run) -> None:
         super().finished(run)

@@ -110,6 +110,7 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
     """
     from edgeopt_host.bench import Bench
     from edgeopt_host.cli._progress import observer
+    from edgeopt_host.data import LabelledData
     from edgeopt_host.gate.policy import PolicyError
     from edgeopt_host.gate.read import load
     from edgeopt_host.gate.run import Gate
@@ -127,16 +128,20 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
     if not (options["devices"] or options["tags"]) and Path(candidate).is_file():
         raise click.UsageError("give --device NAME (local is always there) or --tag TAG")
     asked = arguments(options)
+    # Energy is the policy's to ask for.
+    data, _ = asked.pop("data"), asked.pop("energy")
+    if data is not None:
+        # Refused now rather than when its turn comes.
+        LabelledData.open(data)
     bench = Bench()
     with RunStore.open() as store:
         wanted = Gate.of(
             rules, policy, bench.inventory, store,
             devices=asked.pop("devices"), tags=asked.pop("tags"),
-            candidate=candidate, baseline=baseline, data=options.get("data"),
+            candidate=candidate, baseline=baseline, data=data,
         )  # fmt: skip
     signal.signal(signal.SIGTERM, _interrupt)
-    base, data = asked.pop("plan"), options.get("data")
-    asked.pop("energy")
+    base = asked.pop("plan")
     with observer() as watching:
         result = wanted.decide(
             lambda models, *, evaluates, **given: bench.compare(

@@ -73,7 +73,12 @@ class Benchmark:
 
 
 def benchmarks(
-    policy: Policy, cases: Sequence[Case], base: Plan, *, baseline_at_hand: bool
+    policy: Policy,
+    cases: Sequence[Case],
+    base: Plan,
+    *,
+    baseline_at_hand: bool,
+    warmup_s: float | None = None,
 ) -> list[Benchmark]:
     """The benchmarks that answer all cases; those that several devices need are one.
 
@@ -82,6 +87,7 @@ def benchmarks(
         cases: of all devices.
         base: what all plans have in common: the load's shape, the timeout.
         baseline_at_hand: the baseline is a model that can be measured, not a stored run.
+        warmup_s: of the stored runs that are compared with; None: there are none.
     """
     found: dict[tuple[Part, bool], list[Case]] = {}
     for device in dict.fromkeys(case.device for case in cases):
@@ -90,12 +96,16 @@ def benchmarks(
         ).items():
             found.setdefault(key, []).extend(answered)
     order = list(Part)
-    return [
+    needed = [
         _benchmark(policy, part, paired, answered, _conditioned(policy, base))
         for (part, paired), answered in sorted(
             found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
         )
     ]
+    if warmup_s is not None:
+        for benchmark in needed:
+            benchmark.plan = dataclasses.replace(benchmark.plan, warmup_s=warmup_s)
+    return needed
 
 
 def _of_device(
@@ -133,13 +143,14 @@ def _benchmark(
 ) -> Benchmark:
     schedule: Schedule | None = None
     quick = base.quick()
+    memory = any(case.rule.measure.kind is Kind.MAXIMUM for case in cases)
     match part:
         case Part.COMPARED:
             schedule = Schedule.relative(policy.budget_s, policy.error_rate)
-            plan = schedule.plan(base)
+            plan = schedule.plan(base, memory=memory)
         case Part.SPREAD:
             schedule = Schedule.absolute(policy.absolute_budget_s, policy.error_rate)
-            plan = schedule.plan(base)
+            plan = schedule.plan(base, memory=memory)
         case Part.BRIEF:
             plan = dataclasses.replace(quick, launches=_BRIEF_LAUNCHES)
         case Part.ACCURACY:

@@ -256,7 +256,7 @@ def _names(what: str) -> Callable[[Any], tuple[str, ...]]:
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             _wrong(f'{_seen(value)} is no list of {what}s, such as ["pi4"]')
         if not value:
-            _wrong(f"the list is empty: leave the key out for every device")
+            _wrong("the list is empty: leave the key out for every device")
         try:
             return tuple(check_name(name, what) for name in value)
         except UsageError as error:
@@ -272,8 +272,8 @@ _SETTINGS: dict[str, Callable[[Any], Any]] = {
     "sustained_s": _between(120, 86400, " seconds"),
     "cooldown_below_c": _between(1, 150, " °C"),
     "steady_clock": _flag,
-    "batch": _whole(1, 2**20),
-    "streams": _whole(1, 1024),
+    "batch": _whole(1, 65536),
+    "streams": _whole(1, 64),
     "rate_hz": _between(0.001, 100_000, " Hz"),
 }
 _RULE: dict[str, Callable[[Any], Any]] = {

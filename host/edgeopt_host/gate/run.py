@@ -129,8 +129,13 @@ class Gate:
             runs = decide_stored(cases, self.bout, self.policy.error_rate)
         else:
             at_hand = self.bout.baseline is not None
-            base = _like_stored(base, self.bout.baselines)
-            needed = benchmarks(self.policy, cases, base, baseline_at_hand=at_hand)
+            needed = benchmarks(
+                self.policy,
+                cases,
+                base,
+                baseline_at_hand=at_hand,
+                warmup_s=_warmup_s(self.bout.baselines),
+            )
             runs = measure_all(needed, self.bout, measure)
         rules = [_result(self.policy, case) for case in cases]
         return GateResult(
@@ -191,11 +196,10 @@ def _stored_baseline(store: RunStore, text: str, device: str) -> Run:
         raise UsageError(f"--baseline {text}: it is no file; {error.message}") from error
 
 
-def _like_stored(base: Plan, stored: Mapping[str, Run]) -> Plan:
-    """The plan with the warm-up of the runs to compare with, which makes them comparable."""
+def _warmup_s(stored: Mapping[str, Run]) -> float | None:
+    """The warm-up of stored runs: with another, a run would not be comparable with them."""
     asked = [(run.request or {}).get("plan", {}).get("warmup_s") for run in stored.values()]
-    warmups = [float(seconds) for seconds in asked if seconds]
-    return dataclasses.replace(base, warmup_s=max(warmups)) if warmups else base
+    return max((float(seconds) for seconds in asked if seconds is not None), default=None)
 
 
 def _result(policy: Policy, case: Case) -> RuleResult:

@@ -76,7 +76,7 @@ def _estimate(rule: RuleResult) -> str:
 
 def _values(rule: RuleResult) -> str:
     """The metric of both models, where they were compared."""
-    if rule.kind != "relative":
+    if rule.kind != "relative" or rule.candidate is None:
         return ""
     unit = METRICS[rule.metric].unit
     return f"{figure(rule.baseline, unit)} → {figure(rule.candidate, unit)}"

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from edgeopt_host._text import plain
@@ -48,7 +49,7 @@ def _device(device: OnDevice) -> RenderableType:
     body: list[RenderableType] = [Text(f"  A  {plain(reference.model.name)}")]
     if reference.error is not None:
         body.append(Text(f"     could not be measured: {plain(reference.error.reason)}", "red"))
-    body += [Text(f"  {plain(other.words)}") for other in device.others]
+    body += [Padding(Text(plain(other.words)), (0, 0, 0, 2)) for other in device.others]
     reach = _reach([d for other in device.others for d in other.differences])
     for other in device.others:
         if other.differences:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import math
+import statistics
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import RenderableType
@@ -122,13 +124,17 @@ def _nothing(series: Series) -> str:
     return "no change beyond noise"
 
 
-def _plot(values: Sequence[float]) -> str:
-    """One bar per run, from the smallest figure to the largest."""
-    low, high = min(values), max(values)
+def _plot(values: list[float]) -> str:
+    """One bar per run, from the smallest figure to the largest; outliers do not set the scale."""
+    lower, _, upper = statistics.quantiles(values) if len(values) > 1 else values * 3
+    fence = 3 * (upper - lower) or math.inf
+    kept = [value for value in values if lower - fence <= value <= upper + fence]
+    low, high = min(kept), max(kept)
     if low == high:
         return _BARS[0] * len(values)
     steps = len(_BARS) - 1
-    return "".join(_BARS[round(steps * (value - low) / (high - low))] for value in values)
+    shares = (min(max((value - low) / (high - low), 0.0), 1.0) for value in values)
+    return "".join(_BARS[round(steps * share)] for share in shares)
 
 
 def _table(series: Series, metric: Metric) -> RenderableType:

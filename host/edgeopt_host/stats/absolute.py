@@ -46,8 +46,9 @@ def decide_percentile(
     """Whether a percentile of the latencies keeps a limit.
 
     The share of latencies above the limit is compared with what the percentile allows. Latencies
-    drift together and launches differ, so the standard error of that share is taken over launches,
-    and is never less than that of as many independent latencies.
+    drift together and launches differ, so the standard error of that share is taken over launches.
+    Where few latencies are above the limit, they also seem to vary little: so it is never less than
+    that of the share above the observed percentile, nor than that of independent latencies.
 
     Args:
         launches: spread over minutes; of a run alone or of one subject among others.
@@ -69,7 +70,8 @@ def decide_percentile(
             f"{share.inferences} inferences in {blocks} blocks; at least {fewest} in {_MIN_BLOCKS}"
         )
         return inconclusive(f"{reason} are needed", estimate)
-    error = max(share.error, share.binomial(percent))
+    observed = _Share.of(kept, estimate.value)
+    error = max(share.error, observed.error, share.binomial(percent))
     allowed = 1 - percent / 100
     p_pass, p_fail = student(share.value - allowed, error, share.count - 1)
     return decide(p_pass, p_fail, alpha, estimate)

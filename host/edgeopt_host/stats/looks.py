@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgeopt_host.plan import Plan
 
-# Shares of the launches after which to look; docs/adr/0021 has how they were chosen.
-_RELATIVE = (4 / 30, 6 / 30, 10 / 30, 17 / 30, 1.0)
-_ABSOLUTE = (5 / 20, 10 / 20, 1.0)
-_MOST_RELATIVE = 30
-_MOST_ABSOLUTE = 20
+# Shares of the launches after which to look, and of the error rate to spend there;
+# docs/adr/0021 has how they were chosen.
+_RELATIVE = {4 / 30: 0.2, 6 / 30: 0.2, 10 / 30: 0.2, 17 / 30: 0.2, 1.0: 0.2}
+_ABSOLUTE = {1 / 3: 0.2, 0.6: 0.3, 1.0: 0.5}
+_MOST = 30
 # Student's t over three launches is so wide that looking there only costs.
 _FIRST_LOOK = 4
 # A launch of a second is mostly preparation; it is not made shorter than this by a small budget.
@@ -54,18 +54,21 @@ class Schedule:
             subjects: measured in turns.
         """
         del subjects  # each has as many seconds as one of two
-        return cls._of(_RELATIVE, _MOST_RELATIVE, budget_s / 2, error_rate)
+        return cls._of(_RELATIVE, budget_s / 2, error_rate)
 
     @classmethod
     def absolute(cls, budget_s: float, error_rate: float) -> Schedule:
         """For limits on one subject: `budget_s` timed seconds of it at most."""
-        return cls._of(_ABSOLUTE, _MOST_ABSOLUTE, budget_s, error_rate)
+        return cls._of(_ABSOLUTE, budget_s, error_rate)
 
     @classmethod
-    def _of(cls, places: Sequence[float], most: int, seconds: float, error_rate: float) -> Schedule:
-        launches = min(most, max(_FIRST_LOOK, int(seconds / _SHORTEST_S)))
-        looks = sorted({max(_FIRST_LOOK, round(place * launches)) for place in places})
-        return cls(launches, seconds / launches, dict.fromkeys(looks, error_rate / len(looks)))
+    def _of(cls, places: Mapping[float, float], seconds: float, error_rate: float) -> Schedule:
+        launches = min(_MOST, max(_FIRST_LOOK, int(seconds / _SHORTEST_S)))
+        looks: dict[int, float] = {}
+        for place, share in places.items():
+            launch = max(_FIRST_LOOK, round(place * launches))
+            looks[launch] = looks.get(launch, 0.0) + share * error_rate
+        return cls(launches, seconds / launches, looks)
 
     def plan(self, base: Plan, *, memory: bool = False) -> Plan:
         """What the device is asked for: `base` with this schedule's launches and looks.

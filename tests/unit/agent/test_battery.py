@@ -70,7 +70,7 @@ def test_the_sign_follows_the_status_not_the_gauge(tmp_path: Path) -> None:
     boards.write(supplies / "battery/status", "Discharging")
     boards.write(supplies / "battery/current_now", 326171)
     voltage, current, drawn, charging = sensor.read()
-    assert (voltage, current) == (pytest.approx(3888.173), pytest.approx(326.171))
+    assert [voltage, current] == pytest.approx([3888.173, 326.171])
     assert drawn == pytest.approx(1268.2, rel=1e-4)
     assert charging == 0
     sensor.close()

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 import tiny
 from edgeopt.agent.v1 import benchmark_pb2
-from edgeopt_agent.runtimes import ModelError
+from edgeopt_agent.runtimes import ModelError, Quantization, TensorSpec
 from edgeopt_agent.worker import evaluate
 from edgeopt_agent.worker.task import Task
 from models import fetch
@@ -125,6 +125,15 @@ def test_integer_models_take_and_give_what_their_integers_stand_for(
     steps = floats[output] * 256
     np.testing.assert_array_equal(steps, np.rint(steps))
     assert 0 <= floats[output].min() <= floats[output].max() < 1
+
+
+def test_floats_are_quantized_as_the_model_says() -> None:
+    spec = TensorSpec("x", (3,), "int8", Quantization(0.1, -128))
+    fed = evaluate._converted(np.array([-1.0, 0, 0.16, 25.5, 99], np.float64), spec)
+    assert fed.dtype == np.int8
+    assert fed.tolist() == [-128, -128, -126, 127, 127]
+    held = evaluate._dequantize(np.array([-128, 0], np.int8), spec.quantization)
+    np.testing.assert_allclose(held, [0, 12.8], rtol=1e-6)
 
 
 def test_integers_become_floats_of_the_same_value(evaluated: Evaluate) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,6 +139,67 @@ def test_a_field_of_a_benchmark_out_of_bounds_is_named(
     assert refused.value.metadata == {"field": field}
     assert refused.value.message.startswith(f"{field} is ")
     assert len(refused.value.message) < 500
+
+
+_PLAN_CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("batch", {"batch": -1}),
+    ("batch", {"batch": 65_537}),
+    ("streams", {"streams": 65}),
+    ("rate_hz", {"rate_hz": -1.0}),
+    ("rate_hz", {"rate_hz": 1e-9}),
+    ("rate_hz", {"rate_hz": math.nan}),
+    ("rate_hz", {"rate_hz": math.inf}),
+    ("filler_duration_ns", {"filler_duration_ns": -1}),
+    ("block_limit_ns", {"block_limit_ns": -1}),
+    ("settle_inferences", {"settle_inferences": -1}),
+    ("order_seed", {"order_seed": -1}),
+    ("canary_interval_ns", {"canary_interval_ns": -1}),
+    ("start.timeout_ns", {"start": {"timeout_ns": -1}}),
+    ("start.max_temperature_celsius", {"start": {"max_temperature_celsius": math.nan}}),
+    ("energy.windows", {"energy": {"windows": 1001}}),
+    ("energy.work_duration_ns", {"energy": {"work_duration_ns": -1}}),
+]
+
+
+@pytest.mark.parametrize(("field", "change"), _PLAN_CHANGES)
+def test_a_field_of_a_plan_out_of_bounds_is_named(field: str, change: dict[str, Any]) -> None:
+    benchmark = _benchmark()
+    benchmark.plan.MergeFrom(benchmark_pb2.Plan(**change))
+    with pytest.raises(InvalidArgument) as refused:
+        validate.benchmark(benchmark)
+    assert refused.value.metadata == {"field": f"plan.{field}"}
+
+
+def test_a_plan_may_ask_for_every_shape() -> None:
+    benchmark = _benchmark()
+    plan = benchmark.plan
+    plan.batch, plan.streams, plan.rate_hz = 65_536, 64, 0.001
+    plan.evaluation_data.sha256, plan.energy.windows = "a" * 64, 5
+    benchmark.subjects.extend([benchmark.subjects[0]] * 15)
+    validate.benchmark(benchmark)
+
+
+def test_a_plan_names_its_data_and_channels_rightly() -> None:
+    benchmark = _benchmark()
+    benchmark.plan.evaluation_data.sha256 = "no digest"
+    with pytest.raises(InvalidArgument) as refused:
+        validate.benchmark(benchmark)
+    assert refused.value.reason == "BAD_DIGEST"
+    benchmark = _benchmark()
+    benchmark.plan.energy.channels.append("x" * 256)
+    with pytest.raises(InvalidArgument) as refused:
+        validate.benchmark(benchmark)
+    assert refused.value.metadata == {"field": "channels"}
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_benchmark_has_1_to_16_subjects(count: int) -> None:
+    benchmark = _benchmark()
+    subjects = [benchmark.subjects[0]] * count
+    del benchmark.subjects[:]
+    benchmark.subjects.extend(subjects)
+    with pytest.raises(InvalidArgument, match="expected 1 to 16"):
+        validate.benchmark(benchmark)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def test_a_device_without_power_says_why(tmp_path: Path) -> None:
     sampler.start()
     (readings,) = sampler.stop()
     reason = readings.unavailable_reason
+    assert sampler.unavailable_reason == reason
     assert reason.startswith("no sensor here measures power or energy (")
     assert "rapl: no RAPL domain in /sys/class/powercap" in reason
     assert "hwmon-power: " in reason

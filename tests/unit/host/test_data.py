@@ -77,8 +77,8 @@ def test_other_labels_are_refused(tmp_path: Path, y: Any, message: str) -> None:
 )
 def test_the_keys_are_named(tmp_path: Path, arrays: dict[str, Any]) -> None:
     path = tmp_path / "data.npz"
-    np.savez(path, **{name: np.asarray(value) for name, value in arrays.items()})
-    with pytest.raises(EdgeoptError, match="x_test.NAME.* and y_test; it has") as caught:
+    np.savez(path, **{name: np.asarray(value) for name, value in arrays.items()})  # type: ignore[arg-type]
+    with pytest.raises(EdgeoptError, match=r"x_test\.NAME.* and y_test; it has") as caught:
         LabelledData.open(path)
     assert (", ".join(arrays) or "nothing") in caught.value.message
 
@@ -88,7 +88,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read"):
         LabelledData.open(path)
     path.write_bytes(b"no archive")
-    with pytest.raises(EdgeoptError, match="no readable .npz"):
+    with pytest.raises(EdgeoptError, match=r"no readable \.npz"):
         LabelledData.open(path)
     np.savez(path, x_test=np.array([{}], dtype=object), y_test=np.array([1]))
     with pytest.raises(EdgeoptError, match="pickled"):
@@ -96,13 +96,14 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 def right(tmp_path: Path, predictions: Any, y: Any) -> list[bool]:
-    return data.correct(np.asarray(predictions), labelled(tmp_path, y)).tolist()
+    answers: list[bool] = data.correct(np.asarray(predictions), labelled(tmp_path, y)).tolist()
+    return answers
 
 
 def test_the_largest_score_is_the_class(tmp_path: Path) -> None:
-    scores = [[0.1, 0.7, 0.2], [9, -3, 8], [0.3, 0.3, 0.4]]
+    scores = np.array([[0.1, 0.7, 0.2], [9, -3, 8], [0.3, 0.3, 0.4]])
     assert right(tmp_path, scores, [1, 2, 2]) == [True, False, True]
-    assert right(tmp_path, np.reshape(scores, (3, 1, 1, 3)), [1, 2, 2]) == [True, False, True]
+    assert right(tmp_path, scores.reshape(3, 1, 1, 3), [1, 2, 2]) == [True, False, True]
     # More classes than the labels use.
     assert right(tmp_path, scores, [1, 0, 0]) == [True, True, False]
 
@@ -137,7 +138,7 @@ def test_an_output_that_cannot_tell_is_refused(tmp_path: Path, predictions: Any,
 
 def filled(tmp_path: Path, y: Any, **outputs: Any) -> dict[str, Any]:
     file = tmp_path / "predictions.npz"
-    np.savez(file, **{name: np.asarray(value) for name, value in outputs.items()})
+    np.savez(file, **{name: np.asarray(value) for name, value in outputs.items()})  # type: ignore[arg-type]
     run = failed_run()
     data.fill(run, file, labelled(tmp_path, y))
     assert run.accuracy is not None

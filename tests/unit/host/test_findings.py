@@ -142,3 +142,11 @@ def test_heat_under_load_that_lasts_is_no_noise() -> None:
     heated = launch(np.linspace(10.0, 16.0, 400))
     assert "NOISY" in messages(run(heated))
     assert messages(run(heated, sustained={"ratio": 1.5})) == {}
+
+
+def test_a_sustained_run_waits_over_all_of_its_time() -> None:
+    # 2 s are timed, of 10 s.
+    waits = [Reading("start", 0, {}, cpu_wait_ns=0), Reading("end", 10 * SECOND, {})]
+    waits[1].cpu_wait_ns = SECOND // 2
+    assert "waited 25 % of its time" in messages(run(launch(readings=waits)))["NOISY"]
+    assert messages(run(launch(readings=waits), sustained={"ratio": 1.0})) == {}

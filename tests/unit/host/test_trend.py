@@ -316,6 +316,13 @@ class TestCommand:
         (plot,) = [line for line in done.out.splitlines() if "█" in line]
         assert plot.split()[0][0] < plot.split()[0][-1]
 
+    def test_an_outlier_does_not_flatten_the_plot(self, call: CommandLine, store: RunStore) -> None:
+        _add(store, _history([500.0, *_noisy((12.0, 12), (12.75, 8)), 0.01]))
+        out = call("runs", "trend", "face.tflite").out
+        (plot,) = [line.split()[0] for line in out.splitlines() if " to 500 ms" in line]
+        assert (plot[0], plot[-1]) == ("█", "▁")
+        assert len(set(plot)) >= 5
+
     def test_few_runs(self, call: CommandLine, store: RunStore) -> None:
         _add(store, _history([12.0, 13.0]))
         out = call("runs", "trend", "face.tflite").out

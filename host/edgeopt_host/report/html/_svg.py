@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -97,7 +98,7 @@ def _inline(document: bytes, title: str, description: str) -> str:
     for part in root.iter():
         for element in [one for one in part if one.tag.endswith("}metadata")]:
             part.remove(element)
-        # Ids of groups repeat from figure to figure; those of paths are digests of what they are.
+        # Nothing refers to groups.
         if part.tag == f"{{{_SVG}}}g":
             part.attrib.pop("id", None)
     root.set("role", "img")
@@ -107,7 +108,12 @@ def _inline(document: bytes, title: str, description: str) -> str:
     named.text = title
     root.insert(0, described)
     root.insert(0, named)
-    text = ET.tostring(root, "unicode")
+    # Clips and markers are named by what they are, which is the same in several figures.
+    text = re.sub(
+        r'(\bid="|href="#|url\(#)',
+        rf"\g<1>f{zlib.crc32(document):08x}",
+        ET.tostring(root, "unicode"),
+    )
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
     # The page's font, in the size that the viewBox gives it.

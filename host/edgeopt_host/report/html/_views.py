@@ -83,7 +83,21 @@ def run(measured: Run) -> dict[str, Any]:
         "title": f"{measured.model.name} on {measured.device.name}",
         "run": measured,
         "devices": [_device([measured], [])],
+        "sustained": _sustained(measured.sustained or {}),
     }
+
+
+def _sustained(found: dict[str, Any]) -> str:
+    """What a sustained run came to, in a sentence."""
+    if found.get("ratio") is None:
+        return ""
+    ends = found.get("ci95")
+    known = f" ({plots.change(ends[0])} to {plots.change(ends[1])})" if ends else ""
+    return (
+        f"Over {found['seconds'] / 60:.0f} minutes p50 went from "
+        f"{_duration(found['first_p50_ms'])} in the first {found['window_s']:.0f} s to "
+        f"{_duration(found['last_p50_ms'])} in the last: {plots.change(found['ratio'])}{known}."
+    )
 
 
 def _benchmarks(runs: Iterable[Run]) -> list[list[Run]]:

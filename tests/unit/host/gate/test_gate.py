@@ -20,12 +20,14 @@ from edgeopt_host.looks import Answer
 from edgeopt_host.plan import Plan
 from edgeopt_host.run import Failure, Run
 from edgeopt_host.stats.estimate import Estimate
+from edgeopt_host.stats.looks import Schedule
 from edgeopt_host.stats.verdict import Decision, Verdict
 from edgeopt_host.store import RunStore
 from sample_reports import paired_runs
 
 HEAD = 'schema = "edgeopt.policy/1"\n'
 P50 = '[[rule]]\nmetric = "p50_latency_ms"\nmax_regression = "3%"\n'
+LOOKS = sorted(Schedule.relative(60, 0.05).looks)
 P95 = '[[rule]]\nmetric = "p95_latency_ms"\nmax = {}\n'
 
 
@@ -36,7 +38,9 @@ class Bench:
     device, at each launch, before they are judged.
     """
 
-    def __init__(self, factor: float = 1.0, change: Callable[[list[Run]], None] = lambda _: None):
+    def __init__(
+        self, factor: float = 1.0, change: Callable[[list[Run]], None] = lambda _: None
+    ) -> None:
         self.factor = factor
         self.change = change
         self.asked: list[dict[str, Any]] = []
@@ -126,7 +130,7 @@ def test_a_model_as_quick_as_its_baseline_passes_at_the_first_look(gate: GateOf)
     assert rule.candidate == pytest.approx(5.0, rel=0.05)
     assert rule.baseline == pytest.approx(5.0, rel=0.05)
     # It stopped there, and says what it took.
-    assert [len(run.launches) for run in bench.runs] == [4, 4]
+    assert [len(run.launches) for run in bench.runs] == [LOOKS[0]] * 2
     timed = sum(launch.timed_ns for run in bench.runs for launch in run.launches) / 1e9
     assert rule.device_seconds == pytest.approx(timed)
     assert result.document()["runs"] == [run.id for run in bench.runs]
@@ -144,13 +148,13 @@ def test_one_at_the_margin_is_looked_at_until_the_end_and_then_inconclusive(gate
     bench = Bench(1.03)
     result = gate(P50 + "[gate]\nerror_rate = 0.0001\n").decide(bench, Plan())
     assert (result.verdict, result.exit_code) == (Verdict.INCONCLUSIVE, 3)
-    assert only(result).looks == 4
+    assert only(result).looks == len(LOOKS)
     assert only(result).advice.startswith("raise budget_s (now 60)")
-    assert [len(run.launches) for run in bench.runs] == [20, 20]
+    assert [len(run.launches) for run in bench.runs] == [LOOKS[-1]] * 2
 
 
 def test_the_last_look_comes_early_when_the_budget_is_spent(gate: GateOf) -> None:
-    # Launches of about 2 s for each model; of a budget of 20 s, five.
+    # Launches of 2 s for each model; of a budget of 20 s, five: between the first look and the last.
     def slow(runs: list[Run]) -> None:
         for run in runs:
             run.launches[-1].timed_ns = 2 * 10**9
@@ -169,8 +173,8 @@ def test_launches_that_do_not_count_bring_no_look_of_their_own(gate: GateOf) -> 
 
     bench = Bench(1.03, disturbed)
     rule = only(gate(P50 + "[gate]\nerror_rate = 0.0001\n").decide(bench, Plan()))
-    # After 4, 6 and 10 that count; the twenty-first and second were never made.
-    assert rule.looks == 4
+    # The last look is at what there is, though two launches too few count.
+    assert rule.looks == len(LOOKS)
     assert rule.verdict is Verdict.INCONCLUSIVE
 
 
@@ -224,8 +228,8 @@ def test_an_absolute_limit_is_for_the_candidate_alone(
     assert rule.verdict is verdict
     assert (rule.unit, rule.limit, rule.kind, rule.baseline) == ("ms", limit, "absolute", None)
     assert bench.asked[0]["models"] == ["new.onnx"]
-    # 180 s in 20 launches.
-    assert bench.asked[0]["plan"].duration_s == 9
+    plan = bench.asked[0]["plan"]
+    assert plan.duration_s * plan.launches == pytest.approx(180)
 
 
 def test_both_kinds_of_rules_take_a_benchmark_each_and_the_rest_joins_in(gate: GateOf) -> None:
@@ -280,7 +284,7 @@ def test_a_device_that_cannot_be_reached_is_not_measurable_and_not_asked_again(
 
 def test_a_run_that_fails_after_a_look_is_not_measurable(gate: GateOf) -> None:
     def dies(runs: list[Run]) -> None:
-        if len(runs[0].launches) == 20:
+        if len(runs[0].launches) == LOOKS[-1]:
             runs[1].error = Failure("WORKER_CRASHED", "it crashed: SIGSEGV")
 
     text = P50 + "[gate]\nerror_rate = 0.0001\n"
@@ -329,7 +333,7 @@ def test_rules_without_a_margin_share_the_error_rate(
     gate: GateOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of many such rules one fails by chance: it goes on, and at the end that is no FAIL."""
-    by_chance = Decision(Verdict.FAIL, Estimate(1.01, 1.001, 1.02), "", 0.99, 0.01)
+    by_chance = Decision(Verdict.FAIL, Estimate(1.01, 1.001, 1.02), "", 0.99, 0.006)
     monkeypatch.setattr("edgeopt_host.metrics.decide_relative", lambda *_: by_chance)
     one = P50.replace("3%", "0%")
     alone = only(gate(one).decide(Bench(), Plan()))
@@ -337,7 +341,9 @@ def test_rules_without_a_margin_share_the_error_rate(
     with_margin = gate(P50 * 5).decide(Bench(), Plan())
     assert with_margin.verdict is Verdict.FAIL
     among = gate(one * 5).decide(Bench(), Plan())
-    assert {(rule.verdict, rule.looks) for rule in among.rules} == {(Verdict.INCONCLUSIVE, 4)}
+    assert {(rule.verdict, rule.looks) for rule in among.rules} == {
+        (Verdict.INCONCLUSIVE, len(LOOKS))
+    }
     assert "can be chance" in among.rules[0].reason
 
 
@@ -418,6 +424,14 @@ def test_a_stored_baseline_is_compared_when_it_is_comparable(
     assert bench.asked[0]["models"] == ["new.onnx"]
     assert result.document()["runs"] == [bench.runs[0].id, baseline.id]
     assert result.document()["baseline"] == baseline.id
+
+
+def test_the_candidate_warms_up_as_a_stored_baseline_did(gate: GateOf, store: RunStore) -> None:
+    baseline = stored(store, 1.0, request={"plan": {"warmup_s": 1.5, "duration_s": 2.0}})
+    bench = Bench()
+    gate(P50, baseline=baseline.id).decide(bench, Plan())
+    gate(P50).decide(bench, Plan())
+    assert [asked["plan"].warmup_s for asked in bench.asked] == [1.5, 0.5]
 
 
 def test_a_stored_baseline_that_is_not_comparable_is_refused_with_the_difference(

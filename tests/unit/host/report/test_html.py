@@ -179,6 +179,16 @@ def test_rules_that_cannot_be_drawn_are_left_out() -> None:
     assert "\u22120.60 points" in text
 
 
+def test_a_sustained_run_says_how_it_held() -> None:
+    run = paired_runs(1)[0]
+    run.sustained = {
+        "seconds": 600.0, "window_s": 60.0, "ratio": 1.25, "ci95": [1.2, 1.3], "first_p50_ms": 4.0,
+        "last_p50_ms": 5.0, "curve": [],
+    }  # fmt: skip
+    told = "Over 10 minutes p50 went from 4.00 ms in the first 60 s to 5.00 ms in the last: +25.0 %"
+    assert f"{told} (+20.0 % to +30.0 %)." in Page(html.run(run)).text
+
+
 @pytest.mark.parametrize(
     ("ratio", "text"),
     [(1.032, "+3.2 %"), (0.88, "\u221212.0 %"), (1.00001, "0.0 %"), (2.4, "\u00d72.40")],
