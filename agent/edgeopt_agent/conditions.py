@@ -55,6 +55,7 @@ async def wait_for(
         )
     finally:
         gauges.close()
+    blind = [one for one in blind if one.is_demanded]
     if not (unmet or blind):
         return None
     missing = f"this device does not tell {' and '.join(one.subject for one in blind)}"
@@ -136,6 +137,8 @@ class _Part(ABC):
 
     quantity: Quantity
     code: str
+    # Whether a device that cannot tell is worth a warning.
+    is_demanded = True
     # What it is about.
     subject: str
     # What is waited for.
@@ -176,6 +179,8 @@ class _NotThrottled(_Part):
     code = "THROTTLED_AT_START"
     subject = "whether it throttles"
     goal = "no throttling"
+    # It goes with every condition, and most computers cannot tell.
+    is_demanded = False
 
     def __init__(self) -> None:
         self._set: list[str] = []

@@ -82,9 +82,9 @@ class _Seat:
         else:
             self._on_event(response)
 
-    async def turn(self, worker: asyncio.Future[None]) -> bool:
+    async def turn(self, worker: asyncio.Future[None], what: bytes = GO) -> bool:
         """Lets it work until its turn ends; False when the worker has ended instead."""
-        self._write(GO)
+        self._write(what)
         ended = asyncio.ensure_future(self._turns.get())
         try:
             both: list[asyncio.Future[Any]] = [ended, worker]
@@ -99,9 +99,6 @@ class _Seat:
         self.timed_ns += max(0, turn.timed_ns)
         self.inferences += max(0, turn.inferences)
         return True
-
-    def end(self) -> None:
-        self._write(END)
 
     def _write(self, what: bytes) -> None:
         # A worker that has died tells why by itself.
@@ -140,8 +137,9 @@ class _Round:
                 self._tell()
                 continue
             break
-        for seat, _ in self._places:
-            seat.end()
+        # One after the other, too: each has a last look at the device.
+        for seat, worker in self._places:
+            await seat.turn(worker, END)
 
     def _is_met(self) -> bool:
         timed = sum(seat.timed_ns for seat, _ in self._places)

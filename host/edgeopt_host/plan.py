@@ -21,6 +21,7 @@ class StartCondition:
 
     max_temperature_c: float | None = None
     steady_clock: bool = False
+    # Where the device can tell.
     not_throttled: bool = True
     timeout_s: float = 300.0
 

@@ -177,7 +177,8 @@ def resample(
     generator: Generator,
 ) -> tuple[list[Launch], list[Launch]]:
     """Launches of a gate: runs of launches that followed each other, a stretch of rounds of each."""
-    mine, theirs = [], []
+    mine: list[Launch] = []
+    theirs: list[Launch] = []
     place = int(generator.integers(len(baseline)))
     for number in range(schedule.launches):
         if generator.random() < _STAY:
@@ -213,7 +214,7 @@ def fixed_launches(
     It is tested once, at the whole error rate, and as it must be chosen before the truth is known,
     one size is for all cells.
     """
-    low, high = 3, 4 * schedule.launches
+    low, high = 3, 2 * schedule.launches
     while low < high:
         middle = (low + high) // 2
         fixed = Schedule(middle, schedule.launch_s, {middle: error_rate})
@@ -234,6 +235,7 @@ def fixed_launches(
 def usual_practice(recording: Recording, subject: int) -> tuple[float, int]:
     """How often "30 runs each, compare means, 5 %" calls a subject a regression, and of how many."""
     ratios = recording.usual[:, subject] / recording.usual[:, 0]
+    # Launches without such a trial have none.
     ratios = ratios[np.isfinite(ratios)]
     return float((ratios > 1.05).mean()), ratios.size
 

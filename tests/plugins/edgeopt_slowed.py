@@ -20,16 +20,10 @@ from edgeopt_agent import runtimes
 from edgeopt_agent.runtimes import Placement, Runtime, RuntimeInfo, Session, Settings
 
 
-def slowed(model: Path, runtime: str, iterations: int) -> bytes:
+def content(model: Path, runtime: str, iterations: int) -> bytes:
     """The content of a model file for this runtime."""
     recipe = {"runtime": runtime, "iterations": iterations, "suffix": model.suffix}
     return json.dumps(recipe).encode() + b"\n" + model.read_bytes()
-
-
-def work(iterations: int) -> None:
-    """CPU work in proportion to `iterations`."""
-    for _ in repeat(None, iterations):
-        pass
 
 
 def after(infer: Callable[[], object], iterations: int) -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -44,9 +45,7 @@ def test_models_are_measured_in_turns_and_never_at_once(models: list[Path]) -> N
         assert len(one.blocks) == len(other.blocks)
         # No two blocks overlap.
         blocks = sorted(intervals(one) + intervals(other))
-        assert all(
-            before[1] <= after[0] for before, after in zip(blocks, blocks[1:], strict=False)
-        )
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(blocks))
         # Blocks of a round are neighbours.
         order = sorted(
             (block.start_ns, block.round) for launch in (one, other) for block in launch.blocks

@@ -75,8 +75,10 @@ class Launch:
         warm_peak = memory.read().get("VmHWM", 0)
         samples, blocks = self._timed(load, state, readings)
 
+        # Still this worker's turn: the canary of another would disturb this one's.
         readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
         end = memory.read()
+        turns.end()
         self._report(samples, blocks, readings)
         result = benchmark_pb2.LaunchResult(
             load_ns=opened.load_ns,

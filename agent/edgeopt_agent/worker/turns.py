@@ -15,7 +15,7 @@ _Emit = Callable[[benchmark_pb2.BenchmarkEvent], None]
 
 
 class Turns:
-    """Turns of a worker beside others: load, warm up, then one block after the other.
+    """Turns of a worker beside others: load, warm up, one block after the other, a last look around.
 
     Args:
         descriptor: of the pipe that the agent writes to; None without others, when every turn is

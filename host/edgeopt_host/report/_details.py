@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgeopt_host._text import plain
-from edgeopt_host.report import _cells, _units
+from edgeopt_host.report import _cells, _units, sustained
 from edgeopt_host.report._console import Cell, grid, is_terminal, table
 from edgeopt_host.run import Operator, Run
 
@@ -31,6 +31,8 @@ def facts(run: Run, *, stored: bool) -> RenderableType:
     if not run.error:
         rows.append(("Energy", _energy(run)))
         rows.append(("State", _state(run)))
+    if run.sustained:
+        rows.append(("Sustained", sustained.summary(run.sustained)))
     if run.runtime.version or not run.error:
         rows.append(("Executed by", _executed(run)))
     if device := _device(run):

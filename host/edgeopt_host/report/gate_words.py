@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from edgeopt_host.report import _units
@@ -52,11 +53,18 @@ def sentence(rule: RuleResult) -> str:
     return f"{text}: {rule.reason}" if rule.reason else text
 
 
+def title(result: GateResult) -> str:
+    """What was held against what: files by their names, unless those are the same."""
+    candidate, baseline = result.candidate, result.baseline
+    if not baseline:
+        return PurePath(candidate).name
+    names = PurePath(candidate).name, PurePath(baseline).name
+    if names[0] == names[1]:
+        names = candidate, baseline
+    return " against ".join(names)
+
+
 def headline(result: GateResult) -> str:
     """The whole in one line: "inconclusive: a.tflite against b.tflite, 3 of 4 rules pass"."""
-    against = f" against {result.baseline}" if result.baseline else ""
     passed = sum(rule.verdict.value == "pass" for rule in result.rules)
-    return (
-        f"{verdict(result.verdict.value)}: {result.candidate}{against}, {passed} of "
-        f"{len(result.rules)} rules pass"
-    )
+    return f"{verdict(result.verdict.value)}: {title(result)}, {passed} of {len(result.rules)} rules pass"

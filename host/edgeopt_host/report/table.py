@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from edgeopt_host._text import plain
-from edgeopt_host.report import _cells
+from edgeopt_host.report import _cells, sustained
 from edgeopt_host.report._console import Cell, is_terminal, section, table, to_text
 from edgeopt_host.report._details import facts, operators
 from edgeopt_host.run import Run
@@ -60,6 +61,8 @@ def render_stored(run: Run) -> str:
 def _details(run: Run, *, stored: bool = False) -> RenderableType:
     title = Text(f"{_cells.model(run)} on {_cells.device(run)}")
     body = [facts(run, stored=stored)]
+    if run.sustained:
+        body.append(Padding(sustained.Curve(run.sustained), (0, 0, 0, 2)))
     if run.profile:
         body.append(operators(run.profile))
     return section(title, f"run {plain(run.id)}" if run.id else "", *body)

@@ -15,6 +15,8 @@ from edgeopt_host.stats.verdict import Decision, decide, guarded, inconclusive, 
 _NS_PER_MS = 1e6
 # Fewer segments say nothing about how a device differs from minute to minute.
 _MIN_BLOCKS = 20
+# Figures that are means by definition: their logarithms would hide the tail.
+_MEANS = ("mean", "throughput")
 
 
 def percentile(launches: Sequence[Launch], percent: float) -> Estimate:
@@ -86,7 +88,10 @@ def decide_level(
     *,
     higher_is_better: bool = False,
 ) -> Decision:
-    """Whether the mean over launches of a figure keeps a limit: Student's t on logarithms.
+    """Whether a figure of which each launch has one keeps a limit: Student's t over launches.
+
+    Of means and throughputs the mean is tested; of load and first inference, which vary by factors
+    and are shown as medians, the mean of the logarithms.
 
     Args:
         launches: of one subject.
@@ -98,13 +103,17 @@ def decide_level(
     kept = units.counted(launches)
     if not kept:
         return not_measurable("no launch counts")
-    mean = Mean.of([math.log(units.figure(launch, statistic)) for launch in kept])
-    estimate = mean.estimate().exp()
+    figures = [units.figure(launch, statistic) for launch in kept]
+    if not (limit > 0 and min(figures) > 0):
+        return not_measurable(f"{min(figures)} cannot be held against {limit}")
+    linear = statistic in _MEANS
+    mean = Mean.of(figures if linear else [math.log(one) for one in figures])
+    estimate = mean.estimate() if linear else mean.estimate().exp()
     if mean.count < units.MIN_LAUNCHES:
         return inconclusive(_too_few(mean.count), estimate)
     if not mean.error > 0:
         return inconclusive("all launches are the same: the clock's resolution is not known")
-    below, above = mean.p_values(math.log(limit))
+    below, above = mean.p_values(limit if linear else math.log(limit))
     p_pass, p_fail = (above, below) if higher_is_better else (below, above)
     return decide(p_pass, p_fail, alpha, estimate)
 

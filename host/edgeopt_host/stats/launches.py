@@ -51,7 +51,7 @@ def figure(launch: Launch, statistic: str) -> float:
 
 
 def quantile(samples: np.ndarray[Any, Any], percent: float) -> float:
-    """numpy's linear percentile of one block, without what numpy spends on a general case."""
+    """A block's percentile by numpy's linear method, without what numpy spends on a general case."""
     place = (samples.size - 1) * percent / 100
     low = int(place)
     high = min(low + 1, samples.size - 1)

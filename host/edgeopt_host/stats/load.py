@@ -119,9 +119,12 @@ def overloaded(run: Run) -> Iterator[Warning]:
 
 
 def _counts_and_seconds(launch: Launch, batch: int) -> tuple[Floats, Floats]:
-    counts = [batch * block.latency_ns.size for block in launch.blocks]
-    seconds = [duration_ns(block) / _NS_PER_S for block in launch.blocks]
-    return np.array(counts, np.float64), np.array(seconds, np.float64)
+    counts = np.array([batch * block.latency_ns.size for block in launch.blocks], np.float64)
+    seconds = np.array([duration_ns(block) for block in launch.blocks], np.float64) / _NS_PER_S
+    if launch.timed_ns and not any(block.duration_ns for block in launch.blocks):
+        # An agent of the first release told the sum only.
+        seconds *= launch.timed_ns / _NS_PER_S / seconds.sum()
+    return counts, seconds
 
 
 def _between(blocks: Sequence[tuple[Floats, Floats]]) -> float:

@@ -127,10 +127,10 @@ def _mean(both: Sequence[Pair], statistic: str, percentile: float) -> Mean:
     mean = Mean.of(values)
     if mean.count == 1 or mean.error * math.sqrt(mean.count) > _SUSPICIOUSLY_ALIKE:
         return mean
-    return Mean.of(values, _rounding(both, statistic))
+    return Mean.of(values, _rounding(both))
 
 
-def _rounding(both: Sequence[Pair], statistic: str) -> float:
+def _rounding(both: Sequence[Pair]) -> float:
     """Standard deviation of a log ratio of two figures that a coarse clock has rounded."""
     tick = units.clock_tick_ns([launch for pair in both for launch in pair])
     if tick is None:
@@ -141,7 +141,6 @@ def _rounding(both: Sequence[Pair], statistic: str) -> float:
         for launch in pair
         for block in launch.blocks
     )
-    del statistic
     return tick / smallest / math.sqrt(6)
 
 

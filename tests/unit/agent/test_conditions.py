@@ -150,7 +150,7 @@ def test_a_clock_that_never_stands_still_is_named(tmp_path: Path) -> None:
     ("asked", "subject"),
     [
         ({"max_temperature_celsius": 55.0}, "its temperature"),
-        ({"not_throttled": True}, "whether it throttles"),
+        ({"max_temperature_celsius": 55.0, "not_throttled": True}, "its temperature"),
     ],
 )
 def test_a_machine_without_the_sensor_says_so_at_once(
@@ -161,19 +161,25 @@ def test_a_machine_without_the_sensor_says_so_at_once(
     assert warning is not None
     assert warning.code == "START_UNKNOWN"
     assert f"does not tell {subject}" in warning.message
+    assert "whether it throttles" not in warning.message
+
+
+def test_no_throttling_is_asked_for_where_the_device_can_tell(tmp_path: Path) -> None:
+    warning, told = wait(boards.lay_out("vm", tmp_path), not_throttled=True)
+    assert (warning, told) == (None, [])
 
 
 def test_what_can_be_seen_is_waited_for_although_something_else_cannot(tmp_path: Path) -> None:
     root = boards.lay_out("vm", tmp_path)
     boards.write(root / "sys/class/thermal/thermal_zone0/type", "cpu-thermal")
     boards.write(root / "sys/class/thermal/thermal_zone0/temp", 61000)
+    (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").unlink(missing_ok=True)
     warning, told = wait(
-        root, max_temperature_celsius=55, not_throttled=True, timeout_ns=20_000_000
+        root, max_temperature_celsius=55, steady_clock=True, timeout_ns=20_000_000
     )
     assert told
     assert warning is not None
     assert warning.code == "NOT_COOL"
-    assert "does not tell whether it throttles" in warning.message
 
 
 def test_a_cancelled_wait_ends(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ MS = 1_000_000
 class Workers:
     """Stand in for processes: they take turns, of a length of their own, and note who had one."""
 
-    def __init__(self, *block_ms: int, ends_after: int | None = None, fails: int | None = None):
+    def __init__(
+        self, *block_ms: int, ends_after: int | None = None, fails: int | None = None
+    ) -> None:
         self.block_ms = block_ms
         self.ends_after = ends_after
         self.fails = fails
@@ -42,6 +44,10 @@ class Workers:
                 if count == self.ends_after:
                     return
             self.ended.append(subject)
+            await asyncio.sleep(0.01)
+            assert self.ended[-1] == subject, "another had its last turn meanwhile"
+            event = benchmark_pb2.BenchmarkEvent(turn=benchmark_pb2.Turn())
+            on_event(agent_pb2.WatchBenchmarkResponse(event=event))
         except asyncio.CancelledError:
             self.cancelled.append(subject)
             raise

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import sample_runs
 import traces
-
 from edgeopt_host import metrics
-from edgeopt_host.metrics import METRICS, MB, Kind
+from edgeopt_host.metrics import MB, METRICS, Kind
 from edgeopt_host.run import Energy, Failure, Paired, Run
 from edgeopt_host.stats import latency
 from edgeopt_host.stats.verdict import Verdict

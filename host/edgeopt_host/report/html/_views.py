@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from edgeopt_host.compare import Comparison, OnDevice
-from edgeopt_host.report import _cells, _units
+from edgeopt_host.report import _cells, _units, gate_words
 from edgeopt_host.report.html import _svg, _wording, plots
 from edgeopt_host.run import Run
 
@@ -43,15 +43,18 @@ def gate(result: GateResult) -> dict[str, Any]:
     verdict = result.verdict.value
     rules = [_rule(rule) for rule in result.rules]
     devices: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
     for runs in _benchmarks(result.runs):
         name = runs[0].device.name
-        of_device = [rule for rule in result.rules if rule.device == name]
+        seen[name] = seen.get(name, 0) + 1
         # Rules are drawn once per device, beside its first benchmark.
-        first = all(device["name"] != _cells.device(runs[0]) for device in devices)
-        figures = _rule_figures(of_device) if first else []
-        devices.append(_device(runs, figures))
+        of_device = [rule for rule in result.rules if rule.device == name and seen[name] == 1]
+        devices.append(_device(runs, _rule_figures(of_device)))
+        if seen[name] > 1:
+            devices[-1]["name"] += f", benchmark {seen[name]}"
     return {
         "title": f"Gate: {_wording.VERDICTS[verdict]}",
+        "heading": gate_words.title(result),
         "verdict": verdict,
         "verdicts": _wording.VERDICTS,
         "symbols": _wording.SYMBOLS,

@@ -138,6 +138,15 @@ def test_a_model_as_quick_as_its_baseline_passes_at_the_first_look(gate: GateOf)
     assert bench.asked[0]["plan"].looks
 
 
+def test_where_more_is_better_the_margin_is_below(gate: GateOf) -> None:
+    rules = '[[rule]]\nmetric = "throughput_per_s"\nmax_regression = "3%"\n'
+    passed = only(gate(rules).decide(Bench(0.9), Plan()))
+    failed = only(gate(rules).decide(Bench(1.1), Plan()))
+    assert (passed.verdict, failed.verdict) == (Verdict.PASS, Verdict.FAIL)
+    assert (passed.limit, failed.limit) == (0.97, 0.97)
+    assert failed.estimate == pytest.approx(1 / 1.1, abs=0.01)
+
+
 def test_a_slower_one_fails(gate: GateOf) -> None:
     result = gate(P50).decide(Bench(1.1), Plan())
     assert (result.verdict, result.exit_code) == (Verdict.FAIL, 1)
@@ -240,6 +249,9 @@ def test_both_kinds_of_rules_take_a_benchmark_each_and_the_rest_joins_in(gate: G
     assert result.verdict is Verdict.PASS
     assert [asked["models"] for asked in bench.asked] == [["new.onnx", "old.onnx"], ["new.onnx"]]
     assert len({rule.metric for rule in result.rules}) == 4
+    # A peak takes some inferences to be reached.
+    least = [asked["plan"].min_inferences for asked in bench.asked]
+    assert least[0] == Plan().min_inferences > least[1]
 
 
 def test_memory_alone_takes_three_short_launches(gate: GateOf) -> None:
@@ -284,13 +296,16 @@ def test_a_device_that_cannot_be_reached_is_not_measurable_and_not_asked_again(
 
 def test_a_run_that_fails_after_a_look_is_not_measurable(gate: GateOf) -> None:
     def dies(runs: list[Run]) -> None:
-        if len(runs[0].launches) == LOOKS[-1]:
+        if len(runs[0].launches) > LOOKS[0]:
             runs[1].error = Failure("WORKER_CRASHED", "it crashed: SIGSEGV")
+            for run in runs:
+                run.launches = run.launches[: LOOKS[0]]
 
     text = P50 + "[gate]\nerror_rate = 0.0001\n"
     rule = only(gate(text).decide(Bench(1.03, dies), Plan()))
     assert rule.verdict is Verdict.NOT_MEASURABLE
     assert rule.reason == "old.onnx: it crashed: SIGSEGV"
+    assert rule.looks == 1
 
 
 def test_a_run_whose_launches_do_not_count_is_not_measurable(gate: GateOf) -> None:

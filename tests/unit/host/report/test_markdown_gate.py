@@ -33,3 +33,11 @@ def test_names_are_no_markup() -> None:
     assert "<code>" not in html
     assert html.count("<table>") == 1
     assert "@somebody" not in html
+
+
+def test_files_are_called_by_their_names_where_those_differ() -> None:
+    result = sample_gate("pass", "models/new.tflite")
+    result.baseline = "before/old.tflite"
+    assert "new.tflite against old.tflite, 2 of 5" in markdown_gate.render(result)
+    result.baseline = "before/new.tflite"
+    assert "models/new.tflite against before/new.tflite" in markdown_gate.render(result)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import traces
 
+import traces
 from edgeopt_host.run import Launch
 from edgeopt_host.stats import absolute
 from edgeopt_host.stats.launches import fewest

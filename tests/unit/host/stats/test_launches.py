@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import traces
 from hypothesis import given
 from hypothesis import strategies as st
 
+import traces
 from edgeopt_host.stats import launches as units
 
 

@@ -53,10 +53,11 @@ def test_one_launch_has_no_interval() -> None:
     assert load.throughput([], 1) is None
 
 
-def test_an_old_agent_tells_no_durations() -> None:
-    found = load.throughput([launch([block([10.0, 30.0], 0)])], 1)
+def test_an_old_agent_tells_the_time_of_all_blocks_only() -> None:
+    blocks = [block([10.0, 30.0], 0), block([20.0, 20.0], 0)]
+    found = load.throughput([launch(blocks, timed_ns=100 * MS)], 1)
     assert found is not None
-    assert found.value == pytest.approx(2 / 0.04)
+    assert found.value == pytest.approx(4 / 0.1)
 
 
 def test_the_interval_covers_what_differs_from_launch_to_launch() -> None:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
-import traces
 
+import traces
 from edgeopt_host.stats import paired
 from edgeopt_host.stats.verdict import Verdict
 
