@@ -24,15 +24,27 @@ if TYPE_CHECKING:
         Unreachable,
         UsageError,
     )
+    from edgeopt_host.looks import Answer
     from edgeopt_host.observer import Observer
-    from edgeopt_host.plan import Execution, InputRange, Inputs, InputShape, Plan, Provider
+    from edgeopt_host.plan import (
+        EnergyPlan,
+        Execution,
+        InputRange,
+        Inputs,
+        InputShape,
+        Plan,
+        Provider,
+        StartCondition,
+    )
     from edgeopt_host.run import Run
 
 __all__ = [
+    "Answer",
     "Bench",
     "Cancelled",
     "DeviceError",
     "EdgeoptError",
+    "EnergyPlan",
     "Execution",
     "InputRange",
     "InputShape",
@@ -42,17 +54,29 @@ __all__ = [
     "Plan",
     "Provider",
     "Run",
+    "StartCondition",
     "StoreError",
     "Unreachable",
     "UsageError",
 ]
 
 _MODULES = {
+    "Answer": "looks",
     "Bench": "bench",
     "Observer": "observer",
     "Run": "run",
     **dict.fromkeys(
-        ("Execution", "InputRange", "InputShape", "Inputs", "Plan", "Provider"), "plan"
+        (
+            "EnergyPlan",
+            "Execution",
+            "InputRange",
+            "InputShape",
+            "Inputs",
+            "Plan",
+            "Provider",
+            "StartCondition",
+        ),
+        "plan",
     ),
 }
 

@@ -87,30 +87,37 @@ def coverage(kind: Kind, schedule: Schedule, rounds: int, seed: int) -> tuple[fl
 
 def gates(
     launches: Callable[[Generator], Sequence[Launch]],
-    limit_ms: float,
+    limits_ms: Sequence[float],
     schedule: Schedule,
     rounds: int,
     seed: int,
-) -> tuple[float, float, float]:
-    """Shares of FAIL and PASS of "p95 at most the limit", and the median of the seconds."""
+) -> list[tuple[float, float, float]]:
+    """Of "p95 at most the limit": shares of FAIL and PASS, and the median of the seconds.
+
+    All limits are held against the same traces.
+    """
     generator = np.random.default_rng(seed)
-    counts: collections.Counter[Verdict] = collections.Counter()
-    seconds = []
+    counts: list[collections.Counter[Verdict]] = [collections.Counter() for _ in limits_ms]
+    seconds: list[list[float]] = [[] for _ in limits_ms]
     for _ in range(rounds):
         made = launches(generator)
-        for done in sorted(schedule.looks):
-            decision = absolute.decide_percentile(made[:done], 95, limit_ms, schedule.looks[done])
-            if decision.verdict is not Verdict.INCONCLUSIVE:
-                break
-        counts[decision.verdict] += 1
-        seconds.append(done * schedule.launch_s)
-    if counts[Verdict.NOT_MEASURABLE]:
+        for limit, count, spent in zip(limits_ms, counts, seconds, strict=True):
+            for done in sorted(schedule.looks):
+                decision = absolute.decide_percentile(made[:done], 95, limit, schedule.looks[done])
+                if decision.verdict is not Verdict.INCONCLUSIVE:
+                    break
+            count[decision.verdict] += 1
+            spent.append(done * schedule.launch_s)
+    if any(count[Verdict.NOT_MEASURABLE] for count in counts):
         raise RuntimeError("a comparison failed")
-    return (
-        counts[Verdict.FAIL] / rounds,
-        counts[Verdict.PASS] / rounds,
-        float(np.median(seconds)),
-    )
+    return [
+        (
+            count[Verdict.FAIL] / rounds,
+            count[Verdict.PASS] / rounds,
+            float(np.median(spent)),
+        )
+        for count, spent in zip(counts, seconds, strict=True)
+    ]
 
 
 def trace(

@@ -29,7 +29,7 @@ from edgeopt_host.stats.launches import samples_ns
 PLUGINS = Path(__file__).parents[1] / "plugins"
 # Long, so that replays can cut their launches out of them.
 PLAN = Plan(
-    launches=2,
+    launches=4,
     warmup_s=0.5,
     duration_s=3.0,
     min_inferences=4,

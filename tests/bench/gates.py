@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -128,9 +128,7 @@ def limits(recordings: Sequence[Recording], rounds: int, book: Book) -> None:
         def launches(generator: np.random.Generator, kind: gate_limits.Kind = kind) -> list[Launch]:
             return gate_limits.trace(kind.launch, generator, schedule)
 
-        for room in ROOM:
-            result = gate_limits.gates(launches, room * kind.truth(95), schedule, rounds, 2)
-            _print_limit(room, result, rounds, book)
+        _print_limits(launches, kind.truth(95), schedule, rounds, book)
     for recording in recordings:
         baseline = prepared(recording, Cell(0.0), schedule.launch_s)[1]
         truth = float(np.percentile(np.concatenate([samples_ns(one) for one in baseline]), 95))
@@ -141,23 +139,29 @@ def limits(recordings: Sequence[Recording], rounds: int, book: Book) -> None:
         ) -> list[Launch]:
             return resample(baseline, baseline, schedule, 0.0, generator)[0]
 
-        for room in ROOM:
-            result = gate_limits.gates(drawn, room * truth / 1e6, schedule, rounds, 2)
-            _print_limit(room, result, rounds, book)
+        _print_limits(drawn, truth / 1e6, schedule, rounds, book)
 
 
-def _print_limit(room: float, result: tuple[float, float, float], rounds: int, book: Book) -> None:
-    fail, passed, seconds = result
-    checks = []
-    if room == 1.0:
-        checks = [f"{book.check(rate, '≤', ERROR_RATE, rounds)}" for rate in (fail, passed)]
-    elif room == 1.25:
-        checks = [f"pass {book.check(passed, '≥', 0.95, rounds)}"]
-    print(
-        f"  limit at {room:.2f} p95: fail {fail:.3f}  pass {passed:.3f}  median {seconds:.0f} s  "
-        f"{', '.join(checks)}",
-        flush=True,
-    )
+def _print_limits(
+    launches: Callable[[np.random.Generator], list[Launch]],
+    truth_ms: float,
+    schedule: Schedule,
+    rounds: int,
+    book: Book,
+) -> None:
+    limits_ms = [room * truth_ms for room in ROOM]
+    results = gate_limits.gates(launches, limits_ms, schedule, rounds, seed=2)
+    for room, (fail, passed, seconds) in zip(ROOM, results, strict=True):
+        checks = []
+        if room == 1.0:
+            checks = [book.check(rate, "≤", ERROR_RATE, rounds) for rate in (fail, passed)]
+        elif room == 1.25:
+            checks = [f"pass {book.check(passed, '≥', 0.95, rounds)}"]
+        print(
+            f"  limit at {room:.2f} p95: fail {fail:.3f}  pass {passed:.3f}  "
+            f"median {seconds:.0f} s  {', '.join(checks)}",
+            flush=True,
+        )
 
 
 def live(recordings: Sequence[Recording], gates: int, count: int, book: Book) -> None:

@@ -89,7 +89,8 @@ def test_absolute_limits_and_accuracy(edgeopt_host: EdgeoptHost) -> None:
     y[30:] = 1
     np.savez("data.npz", x_test=x, y_test=y)
     rules = policy(
-        'metric = "p95_latency_ms"; max = 1000',
+        'metric = "load_ms"; max = 60000',
+        'metric = "p95_latency_ms"; max = 1000; required = false',
         'metric = "throughput_per_s"; min = 0.001',
         'metric = "peak_memory_mb"; max = 1; required = false',
         'metric = "accuracy"; min = 0.2',
@@ -101,6 +102,8 @@ def test_absolute_limits_and_accuracy(edgeopt_host: EdgeoptHost) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     document = decided(ended)
     found = {rule["metric"]: rule for rule in document["rules"]}
+    # Of a tail, seconds on a busy machine need not tell enough; but they tell nothing wrong.
+    assert found.pop("p95_latency_ms")["verdict"] in {"pass", "inconclusive"}
     assert [rule["verdict"] for rule in found.values()] == ["pass", "pass", "fail", "pass"]
     assert found["accuracy"]["candidate"] == 0.75
     assert document["baseline"] is None

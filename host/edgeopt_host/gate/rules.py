@@ -69,9 +69,8 @@ class Case:
         )
 
     def give_up(self, reason: str) -> None:
-        """Nothing can be said, unless it was settled before."""
-        if not self.settled:
-            self.decision, self.settled = not_measurable(reason), True
+        """Nothing can be said, whatever looks have said: the run failed, or is not to be trusted."""
+        self.decision, self.settled = not_measurable(reason), True
 
 
 def limit(rule: Rule) -> float:
