@@ -65,15 +65,15 @@ def _noisy(run: Run) -> Iterator[Warning]:
     middle = np.median(medians)
     # 1.4826: from a median absolute deviation to a standard deviation.
     spread = float(1.4826 * np.median(np.abs(medians - middle)) / middle)
-    # Most of a sustained run is not timed, and waits as well.
-    lasted = _timed_ns if run.sustained is None else _wall_ns
-    wait = _share(run, lambda reading: reading.cpu_wait_ns, lasted)
+    wait = _waited(run)
     signs = []
     # Under load that lasts, it is heat that moves the median.
     if spread > _NOISY_SPREAD and run.sustained is None:
         signs.append(f"the median varies by {100 * spread:.0f} % from block to block")
     if wait > _NOISY_WAIT:
-        signs.append(f"the measuring thread waited {100 * wait:.0f} % of its time for a CPU")
+        signs.append(
+            f"the measuring thread waited {100 * wait:.0f} % of the time that it wanted a CPU"
+        )
     if signs:
         yield Warning(
             "NOISY",
@@ -92,11 +92,8 @@ def _neighbours(run: Run) -> Iterator[Warning]:
     ]
     cores = run.device.cores or 0
     threads = min(run.runtime.threads or 1, cores or 1)
-    steal = _share(
-        run,
-        lambda reading: reading.steal_ns,
-        lambda launch: threads * _wall_ns(launch),
-    )
+    lasted = threads * sum(map(_wall_ns, _counted(run)))
+    steal = _rise(run, lambda reading: reading.steal_ns) / lasted if lasted else 0.0
     signs = []
     if queue and np.median(queue) > cores > 0:
         signs.append(
@@ -112,25 +109,27 @@ def _neighbours(run: Run) -> Iterator[Warning]:
         yield Warning("NOISY_NEIGHBOURS", "; ".join(signs))
 
 
-def _share(
-    run: Run, counter: Callable[[Reading], int | None], duration: Callable[[Launch], int]
-) -> float:
-    """By how much a counter of nanoseconds rose over the launches, of so long."""
-    rise = lasted = 0
+def _waited(run: Run) -> float:
+    """The measuring thread's time in the queue for a CPU, over that and its time on one.
+
+    Neither counts while it sleeps: between paced inferences, or while it is another's turn.
+    """
+    waited = _rise(run, lambda reading: reading.cpu_wait_ns)
+    wanted = waited + _rise(run, lambda reading: reading.thread_cpu_ns)
+    return waited / wanted if wanted else 0.0
+
+
+def _rise(run: Run, counter: Callable[[Reading], int | None]) -> int:
+    """By how much a counter rose within the launches that count."""
+    rise = 0
     for launch in _counted(run):
         marks = [mark for reading in launch.readings if (mark := counter(reading)) is not None]
-        if marks:
-            rise += marks[-1] - marks[0]
-            lasted += duration(launch)
-    return rise / lasted if lasted else 0.0
-
-
-def _timed_ns(launch: Launch) -> int:
-    return launch.timed_ns
+        rise += marks[-1] - marks[0] if marks else 0
+    return rise
 
 
 def _wall_ns(launch: Launch) -> int:
-    return launch.readings[-1].time_ns - launch.readings[0].time_ns
+    return launch.readings[-1].time_ns - launch.readings[0].time_ns if launch.readings else 0
 
 
 def _bimodal(run: Run) -> Iterator[Warning]:

@@ -17,7 +17,6 @@ from edgeopt_host.plan import EnergyPlan, Execution, Inputs, Plan, Provider, doc
 from edgeopt_host.run import Device as RunDevice
 from edgeopt_host.run import Failure, File, Model, Run, RuntimeUsed, Shape
 
-
 if TYPE_CHECKING:
     from edgeopt_host.data import LabelledData
 

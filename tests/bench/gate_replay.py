@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ _STAY = 0.8
 _ROUNDS_AT_LEAST = 2
 
 Generator = np.random.Generator
+Pair = tuple[Launch, Launch]
 
 
 class Recording:
@@ -91,8 +93,9 @@ class Cell:
     """What is gated again and again.
 
     Args:
-        truth: candidate over baseline less one; the recorded candidate is scaled to have exactly
-            this, as `decide_ratio` estimates it over the whole recording.
+        truth: candidate over baseline less one. Up to the margin the two are the same model, which
+            changes sides from launch to launch, and one is scaled: that is the truth by
+            construction. Beyond, the really slowed one is scaled to have exactly this.
         margin: of the rule.
         bias: standard deviation by which every process is slower or faster for all its life.
         statistic: of the rule.
@@ -124,12 +127,12 @@ class Rates:
 def replay(recording: Recording, cell: Cell, schedule: Schedule, gates: int, seed: int) -> Rates:
     """Gates over resamples of a recording, each as `gate run` would hold it."""
     generator = np.random.default_rng(seed)
-    candidate, baseline = prepared(recording, cell, schedule.launch_s)
+    places = prepared(recording, cell, schedule.launch_s)
     counts: collections.Counter[Verdict] = collections.Counter()
     seconds = np.empty(gates)
     looks = 0
     for gate in range(gates):
-        mine, theirs = resample(candidate, baseline, schedule, cell.bias, generator)
+        mine, theirs = resample(places, schedule, cell.bias, generator)
         verdict = Verdict.INCONCLUSIVE
         for done in sorted(schedule.looks):
             looks += 1
@@ -146,19 +149,25 @@ def replay(recording: Recording, cell: Cell, schedule: Schedule, gates: int, see
     return Rates(counts[Verdict.FAIL] / gates, counts[Verdict.PASS] / gates, seconds, looks / gates)
 
 
-def prepared(recording: Recording, cell: Cell, seconds: float) -> tuple[list[Launch], list[Launch]]:
-    """Candidate and baseline of a cell: the subject that was really slowed by about as much."""
-    subject = 1 + int(np.argmin([abs(cell.truth - slower) for slower in SLOWER[1:]]))
-    baseline = list(recording.launches[0])
-    candidate = list(recording.launches[subject])
-    seen = true_ratio(candidate, baseline, cell.statistic, seconds)
-    return recording.scaled(subject, (1 + cell.truth) / seen), baseline
+def prepared(recording: Recording, cell: Cell, seconds: float) -> list[list[Pair]]:
+    """For each recorded launch, the pairs of candidate and baseline that it may stand for."""
+    first, second = recording.launches[:2]
+    if cell.truth <= cell.margin:
+        scaled = [recording.scaled(subject, 1 + cell.truth) for subject in (0, 1)]
+        return [
+            [(mine, other), (also, one)]
+            for mine, other, also, one in zip(scaled[1], first, scaled[0], second, strict=True)
+        ]
+    subject = int(np.argmin([abs(cell.truth - slower) for slower in SLOWER]))
+    seen = true_ratio(recording.launches[subject], first, cell.statistic, seconds)
+    candidate = recording.scaled(subject, (1 + cell.truth) / seen)
+    return [[pair] for pair in zip(candidate, first, strict=True)]
 
 
 def true_ratio(
     candidate: Sequence[Launch], baseline: Sequence[Launch], statistic: str, seconds: float
 ) -> float:
-    """What resamples of so many seconds have on average, as a geometric mean."""
+    """The median over cuts of so many seconds: a launch that was disturbed does not move it."""
     logs = []
     for mine, theirs in zip(candidate, baseline, strict=True):
         rounds = rounds_for(mine, theirs, seconds)
@@ -166,26 +175,22 @@ def true_ratio(
             cut = slice(first, first + rounds)
             both = (_launch(0, mine.blocks[cut]), _launch(0, theirs.blocks[cut]))
             logs.append(math.log(paired.ratio([both[0]], [both[1]], statistic).value))
-    return math.exp(math.fsum(logs) / len(logs))
+    return math.exp(statistics.median(logs))
 
 
 def resample(
-    candidate: Sequence[Launch],
-    baseline: Sequence[Launch],
-    schedule: Schedule,
-    bias: float,
-    generator: Generator,
+    places: Sequence[Sequence[Pair]], schedule: Schedule, bias: float, generator: Generator
 ) -> tuple[list[Launch], list[Launch]]:
     """Launches of a gate: runs of launches that followed each other, a stretch of rounds of each."""
     mine: list[Launch] = []
     theirs: list[Launch] = []
-    place = int(generator.integers(len(baseline)))
+    place = int(generator.integers(len(places)))
     for number in range(schedule.launches):
         if generator.random() < _STAY:
-            place = (place + 1) % len(baseline)
+            place = (place + 1) % len(places)
         else:
-            place = int(generator.integers(len(baseline)))
-        one, other = candidate[place], baseline[place]
+            place = int(generator.integers(len(places)))
+        one, other = places[place][int(generator.integers(len(places[place])))]
         rounds = rounds_for(one, other, schedule.launch_s)
         first = int(generator.integers(max(1, len(other.blocks) - rounds + 1)))
         for launch, into in ((one, mine), (other, theirs)):

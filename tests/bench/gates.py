@@ -25,7 +25,6 @@ from bench.gate_replay import (
     Rates,
     Recording,
     fixed_launches,
-    prepared,
     replay,
     resample,
     usual_practice,
@@ -130,14 +129,12 @@ def limits(recordings: Sequence[Recording], rounds: int, book: Book) -> None:
 
         _print_limits(launches, kind.truth(95), schedule, rounds, book)
     for recording in recordings:
-        baseline = prepared(recording, Cell(0.0), schedule.launch_s)[1]
-        truth = float(np.percentile(np.concatenate([samples_ns(one) for one in baseline]), 95))
+        alone = recording.launches[0]
+        truth = float(np.percentile(np.concatenate([samples_ns(one) for one in alone]), 95))
         print(f"{recording.name}: recorded, p95 {truth / 1e6:.3f} ms over all of it")
 
-        def drawn(
-            generator: np.random.Generator, baseline: list[Launch] = baseline
-        ) -> list[Launch]:
-            return resample(baseline, baseline, schedule, 0.0, generator)[0]
+        def drawn(generator: np.random.Generator, alone: Sequence[Launch] = alone) -> list[Launch]:
+            return resample([[(one, one)] for one in alone], schedule, 0.0, generator)[0]
 
         _print_limits(drawn, truth / 1e6, schedule, rounds, book)
 

@@ -100,7 +100,13 @@ def test_every_warning_is_documented() -> None:
 
 def keys(value: Any, prefix: str = "") -> Iterator[str]:
     for key, item in value.items():
-        if isinstance(item, dict) and key not in {"labels", "clock_mhz", "accuracy", "error", "sustained"}:
+        if isinstance(item, dict) and key not in {
+            "labels",
+            "clock_mhz",
+            "accuracy",
+            "error",
+            "sustained",
+        }:
             yield from keys(item, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"

@@ -17,7 +17,6 @@ from edgeopt_host.errors import DeviceError, Unreachable
 from edgeopt_host.identity import HostIdentity
 from edgeopt_host.inventory import Device
 
-
 # Longer than an agent waits for a handshake (edgeopt_agent/server/listen.py).
 _FULL_S = 15.0
 

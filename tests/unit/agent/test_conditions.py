@@ -174,9 +174,7 @@ def test_what_can_be_seen_is_waited_for_although_something_else_cannot(tmp_path:
     boards.write(root / "sys/class/thermal/thermal_zone0/type", "cpu-thermal")
     boards.write(root / "sys/class/thermal/thermal_zone0/temp", 61000)
     (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq").unlink(missing_ok=True)
-    warning, told = wait(
-        root, max_temperature_celsius=55, steady_clock=True, timeout_ns=20_000_000
-    )
+    warning, told = wait(root, max_temperature_celsius=55, steady_clock=True, timeout_ns=20_000_000)
     assert told
     assert warning is not None
     assert warning.code == "NOT_COOL"

@@ -203,9 +203,11 @@ def test_noise_between_blocks_is_warned_of() -> None:
 
 
 def test_waiting_for_a_cpu_is_warned_of() -> None:
-    events = [reading(START, wait_ns=0), STEADY, reading(END, wait_ns=2 * 10**8), result()]
+    end = reading(END, wait_ns=2 * 10**8)
+    end.state.readings[0].thread_cpu_ns = 8 * 10**8
+    events = [reading(START, wait_ns=0), STEADY, end, result()]
     (warning,) = run_of(events).warnings
-    assert "waited 20 % of its time" in warning.message
+    assert "waited 20 % of the time that it wanted a CPU" in warning.message
 
 
 def test_a_harness_that_weighs_is_warned_of() -> None:
