@@ -45,16 +45,27 @@ def deliver(
     """
     fill.fill(pending.runs, collected)
     for run, found in zip(pending.runs, collected, strict=True):
-        try:
-            evaluation.fetch(agent, run, found.predictions)
-            _save_outputs(agent, pending, found.outputs, notice)
-        except (Unreachable, Cancelled):
-            raise
-        except EdgeoptError as error:
-            run.error = run.error or Failure(error.reason, error.message)
+        _fetch(agent, pending, run, found, notice)
     if keep(store, pending, notice):
         agent.acknowledge(name)
     return pending.runs
+
+
+def _fetch(
+    agent: Agent,
+    pending: PendingRun,
+    run: Run,
+    found: Collected,
+    notice: Callable[[str], None],
+) -> None:
+    """Fetches the files that a run has on the device."""
+    try:
+        evaluation.fetch(agent, run, found.predictions)
+        _save_outputs(agent, pending, found.outputs, notice)
+    except (Unreachable, Cancelled):
+        raise
+    except EdgeoptError as error:
+        run.error = run.error or Failure(error.reason, error.message)
 
 
 def keep(store: RunStore, pending: PendingRun, notice: Callable[[str], None]) -> bool:

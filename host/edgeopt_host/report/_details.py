@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -11,7 +12,7 @@ from rich.text import Text
 from edgeopt_host._text import plain
 from edgeopt_host.report import _cells, _units, sustained
 from edgeopt_host.report._console import Cell, grid, is_terminal, table
-from edgeopt_host.run import Operator, Run
+from edgeopt_host.run import Energy, Memory, Operator, Run
 
 _OPERATORS = 10
 _NAME = 48
@@ -29,10 +30,7 @@ def facts(run: Run, *, stored: bool) -> RenderableType:
         rows += _figures(run)
     rows.append(("Size", f"{_cells.model_size(run)} ({plain(run.model.format or 'no model')})"))
     if not run.error:
-        rows.append(("Energy", _energy(run)))
-        rows.append(("State", _state(run)))
-    if run.sustained:
-        rows.append(("Sustained", sustained.summary(run.sustained)))
+        rows += _behaviour(run)
     if run.runtime.version or not run.error:
         rows.append(("Executed by", _executed(run)))
     if device := _device(run):
@@ -99,7 +97,12 @@ def _figures(run: Run) -> Iterator[tuple[str, Cell]]:
         yield "", f"{latency.count} inferences in {latency.launches} launch{many}"
     if run.throughput_per_s is not None:
         what = "samples" if run.shape.batch > 1 else "inferences"
-        yield "Throughput", f"{_units.number(run.throughput_per_s)} {what}/s"
+        ends = run.throughput_ci95
+        interval = f" [{', '.join(map(_units.number, ends))}]" if ends else ""
+        yield "Throughput", f"{_units.number(run.throughput_per_s)} {what}/s{interval}"
+    if run.shape.missed_deadlines is not None:
+        rate = _units.number(run.shape.rate_hz or 0.0)
+        yield "Deadlines", f"{100 * run.shape.missed_deadlines:.2g} % missed at {rate} Hz"
     if run.load_ms is not None and run.first_inference_ms is not None:
         first = _units.duration(run.first_inference_ms)
         yield "Start", f"load {_units.duration(run.load_ms)}, first inference {first}"
@@ -108,7 +111,30 @@ def _figures(run: Run) -> Iterator[tuple[str, Cell]]:
         yield "Memory", "unknown: this device does not tell"
     else:
         of = "" if model is None else f", the model's share {_units.size(model)}"
-        yield "Memory", f"peak {_units.size(peak)}{of}"
+        yield "Memory", f"peak {_units.size(peak)}{of}{_streams(run.memory)}"
+
+
+def _streams(memory: Memory) -> str:
+    if memory.per_stream_bytes is None or memory.streams_that_fit is None:
+        return ""
+    fit = memory.streams_that_fit
+    return f", {_units.size(memory.per_stream_bytes)} for each stream more, of which {fit} fit"
+
+
+def _behaviour(run: Run) -> Iterator[tuple[str, Cell]]:
+    """What comes beside the timed figures."""
+    if run.accuracy:
+        yield "Accuracy", _accuracy(run.accuracy)
+    yield "Energy", _energy(run)
+    yield "State", _state(run)
+    if run.sustained:
+        yield "Sustained", sustained.summary(run.sustained)
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> str:
+    value, low, high = (f"{100 * one:.2f} %" for one in (accuracy["value"], *accuracy["ci95"]))
+    of = f"{accuracy['correct']} of {accuracy['examples']} examples"
+    return f"{value} [{low}, {high}] (95 % interval), {of}"
 
 
 def _energy(run: Run) -> str:
@@ -117,11 +143,26 @@ def _energy(run: Run) -> str:
         ends = energy.ci95
         interval = f" [{', '.join(map(_units.number, ends))}]" if ends else ""
         source = f" ({plain(energy.source)})" if energy.source else ""
-        return f"{_units.number(energy.per_inference_mj)} mJ per inference{interval}{source}"
+        return f"{_units.number(energy.per_inference_mj)} mJ per inference{interval}{source}{_beside(energy)}"
     reason = plain(energy.reason or "")
     if energy.status == "unavailable":
         return f"not measured: {reason or 'the device did not say why'}"
     return f"not requested{': ' if reason else ''}{reason}"
+
+
+def _beside(energy: Energy) -> str:
+    """What an energy figure is to be read with."""
+    parts = []
+    if energy.total_per_inference_mj is not None and energy.idle_mw is not None:
+        total = _units.number(energy.total_per_inference_mj)
+        parts.append(f"{total} mJ with idling at {_units.number(energy.idle_mw)} mW")
+    if energy.rate_hz is not None:
+        parts.append(f"{_units.number(energy.rate_hz)} samples/s")
+    if energy.gain_error is None:
+        parts.append("gain error unknown")
+    else:
+        parts.append(f"gain error up to {100 * energy.gain_error:g} %")
+    return f", {', '.join(parts)}"
 
 
 def _state(run: Run) -> Text:
