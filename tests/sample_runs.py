@@ -68,7 +68,15 @@ def whole_run(**changes: Any) -> Run:
             "measured", None, 1.23, [1.2, 1.26], "rapl", 10.0, 4.56, 789.0, 0.02, 5, 31.5
         ),
         state=State(Temperature(48.2, 51.0, 50.9), False, {"cpu0": 1799.6}, "ondemand"),
-        accuracy={"top1": 0.71},
+        accuracy={
+            "metric": "accuracy",
+            "value": 0.71,
+            "correct": 71,
+            "examples": 100,
+            "ci95": [0.61, 0.8],
+            "output": "logits",
+            "data_sha256": "cd" * 32,
+        },
         sustained={"ratio": 1.07, "ci95": [1.05, 1.09]},
         paired=Paired("benchmarks/17", 1, ["0aaaaaaaaaaa", "0aaaaaaaaaab"]),
         profile=[Operator("conv", "CONV_2D", 31.5, 1, "XNNPACK")],

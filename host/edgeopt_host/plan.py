@@ -95,6 +95,14 @@ class Plan:
         """One launch, 0.3 s of warm-up, 1 s timed: for a first look, not for a decision."""
         return replace(self, launches=1, warmup_s=0.3, duration_s=1.0)
 
+    def sustained(self, seconds: float) -> Plan:
+        """One launch under load that lasts, of which 50 ms in each second are timed."""
+        return replace(self, launches=1, duration_s=seconds, block_s=0.05, filler_s=0.95)
+
+    def paced(self, rate_hz: float) -> Plan:
+        """Inferences that are due at a rate; a block ends after a second, however few there were."""
+        return replace(self, rate_hz=rate_hz, block_limit_s=self.block_limit_s or 1.0)
+
     @property
     def allowed_s(self) -> float:
         """How long the benchmark may take: ten minutes, or three times what the plan needs."""

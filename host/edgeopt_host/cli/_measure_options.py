@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-# A paced block ends after this, whatever its count: at 1 Hz, 20 inferences would be one block.
-_PACED_BLOCK_S = 1.0
-# Of a sustained run, one second in 20 is kept: millions of samples would say no more.
-_KEPT_S, _FILLER_S = 0.05, 0.95
 _OPTIONS = (
     click.option(
         "--device",
@@ -221,9 +217,9 @@ def _plan(options: Mapping[str, Any]) -> Plan:
             raise click.UsageError(
                 f"--sustained is one launch of its own length: leave {', '.join(clash)} out"
             )
-        plan = dataclasses.replace(
-            plan, launches=1, duration_s=sustained, block_s=_KEPT_S, filler_s=_FILLER_S
-        )
+        plan = plan.sustained(sustained)
+    if rate := given("rate"):
+        plan = plan.paced(rate)
     changes: dict[str, Any] = {
         "launches": given("launches"),
         "warmup_s": given("warmup"),
@@ -232,8 +228,6 @@ def _plan(options: Mapping[str, Any]) -> Plan:
         "rerun": False if given("no_rerun") else None,
         "batch": given("batch"),
         "streams": given("streams"),
-        "rate_hz": given("rate"),
-        "block_limit_s": _PACED_BLOCK_S if given("rate") else None,
         "start": _start(options),
         "energy": _energy(options),
     }

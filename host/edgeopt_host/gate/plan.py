@@ -15,10 +15,6 @@ from edgeopt_host.stats.looks import Schedule
 
 # What lasts as long as memory takes to reach its peak: docs/concepts/measurement.md.
 _BRIEF_LAUNCHES = 3
-# Of a sustained run, one second in 20 is timed; of a paced one, a block ends after a second: as
-# `push` has it.
-_FILLER_S = 0.95
-_PACED_BLOCK_S = 1.0
 
 
 class Part(enum.Enum):
@@ -158,9 +154,7 @@ def _benchmark(
         case Part.ENERGY:
             plan = dataclasses.replace(quick, energy=base.energy or EnergyPlan())
         case Part.SUSTAINED:
-            plan = dataclasses.replace(
-                base, launches=1, duration_s=policy.sustained_s, filler_s=base.filler_s or _FILLER_S
-            )
+            plan = base.sustained(policy.sustained_s)
     return Benchmark(part, paired, plan, schedule, policy.error_rate, cases)
 
 
@@ -168,8 +162,8 @@ def _conditioned(policy: Policy, base: Plan) -> Plan:
     """The plan with what the policy asks of the load's shape and of each launch's start."""
     given = {name: getattr(policy, name) for name in ("batch", "streams", "rate_hz")}
     plan = dataclasses.replace(base, **{k: v for k, v in given.items() if v is not None})
-    if plan.rate_hz is not None and plan.block_limit_s is None:
-        plan = dataclasses.replace(plan, block_limit_s=_PACED_BLOCK_S)
+    if plan.rate_hz is not None:
+        plan = plan.paced(plan.rate_hz)
     if policy.cooldown_below_c is None and not policy.steady_clock:
         return plan
     start = plan.start or StartCondition()

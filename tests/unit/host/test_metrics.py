@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import pytest
 import sample_runs
 import traces
 from edgeopt_host import metrics
-from edgeopt_host.metrics import MB, METRICS, Kind
+from edgeopt_host.metrics import MB, METRICS
 from edgeopt_host.run import Energy, Failure, Paired, Run
-from edgeopt_host.stats import latency
+from edgeopt_host.stats import energy, latency
 from edgeopt_host.stats.verdict import Verdict
 
 # As the contract has them: unit, and whether higher is better.
@@ -276,8 +275,8 @@ def test_a_comparison_that_crashes_is_no_verdict(
         raise ZeroDivisionError("float division by zero")
 
     one, other = both()
-    if METRICS[name].kind is Kind.ENERGY:
-        monkeypatch.setitem(sys.modules, "edgeopt_host.stats.energy", None)
+    for function in ("decide_energy", "decide_energy_ratio"):
+        monkeypatch.setattr(energy, function, broken)
     for function in (
         "decide_level", "decide_percentile", "exact", "_decide_extremes", "_decide_interval",
         "_decide_unsequential", "Mean",
