@@ -77,7 +77,25 @@ def whole_run(**changes: Any) -> Run:
             "output": "logits",
             "data_sha256": "cd" * 32,
         },
-        sustained={"ratio": 1.07, "ci95": [1.05, 1.09]},
+        sustained={
+            "seconds": 600.0,
+            "window_s": 60.0,
+            "ratio": 1.07,
+            "ci95": [1.05, 1.09],
+            "first_p50_ms": 0.42,
+            "last_p50_ms": 0.45,
+            "curve": [
+                {
+                    "t_s": 50.0 * i,
+                    "p50_ms": 0.42 + i / 4000,
+                    "p95_ms": 0.5,
+                    "temperature_c": 48.0 + i / 10,
+                    "clock_mhz": 1800.0,
+                    "throttled": False,
+                }
+                for i in range(12)
+            ],
+        },
         paired=Paired("benchmarks/17", 1, ["0aaaaaaaaaaa", "0aaaaaaaaaab"]),
         profile=[Operator("conv", "CONV_2D", 31.5, 1, "XNNPACK")],
         warnings=[Warning("NOISY", "block medians vary by 12 %: stop other work")],

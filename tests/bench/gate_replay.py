@@ -223,18 +223,19 @@ def fixed_launches(
     while low < high:
         middle = (low + high) // 2
         fixed = Schedule(middle, schedule.launch_s, {middle: error_rate})
-        enough = True
-        for cell, rates in cells:
-            seen = replay(recording, cell, fixed, gates, 7)
-            right = (
-                (seen.passed, rates.passed) if cell.truth < cell.margin else (seen.fail, rates.fail)
-            )
-            enough = enough and right[0] >= right[1]
-        if enough:
+        if all(
+            _decides(cell, replay(recording, cell, fixed, gates, 7)) >= _decides(cell, rates)
+            for cell, rates in cells
+        ):
             high = middle
         else:
             low = middle + 1
     return low
+
+
+def _decides(cell: Cell, rates: Rates) -> float:
+    """How often the right verdict is given."""
+    return rates.passed if cell.truth < cell.margin else rates.fail
 
 
 def usual_practice(recording: Recording, subject: int) -> tuple[float, int]:

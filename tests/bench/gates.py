@@ -101,7 +101,7 @@ def replay_all(recordings: Sequence[Recording], gates: int, book: Book) -> None:
 def _device_seconds(
     recording: Recording, told: Sequence[tuple[Cell, Rates]], schedule: Schedule, gates: int
 ) -> None:
-    fixed = fixed_launches(recording, told, schedule, ERROR_RATE, max(100, gates // 8))
+    fixed = fixed_launches(recording, told, schedule, ERROR_RATE, gates)
     seconds = 2 * fixed * schedule.launch_s
     medians = [float(np.median(rates.seconds)) for _, rates in told]
     shares = "  ".join(
