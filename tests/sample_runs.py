@@ -82,6 +82,7 @@ def whole_run(**changes: Any) -> Run:
             "window_s": 60.0,
             "ratio": 1.07,
             "ci95": [1.05, 1.09],
+            "df": 40,
             "first_p50_ms": 0.42,
             "last_p50_ms": 0.45,
             "curve": [

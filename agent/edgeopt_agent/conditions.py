@@ -7,15 +7,17 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import sensors
 from edgeopt_agent.sensors import Quantity, Sensor
-from edgeopt_agent.threads import in_thread
+from edgeopt_agent.threads import Aside
 
 _INTERVAL_S = 1.0
+# How long sensors may take to be opened or read, before the device counts as one that cannot tell.
+_PATIENCE_S = 20.0
 # Clocks have stopped changing when over so long each stayed within this, relative.
 _STEADY_S = 3.0
 _STEADY = 0.02
@@ -25,6 +27,7 @@ _NO_TEMPERATURE = -200.0
 _PMIC_CONSTANT = 100.0
 
 _Values = dict[str, float]
+_Readings = dict[Quantity, _Values]
 
 
 async def wait_for(
@@ -42,19 +45,32 @@ async def wait_for(
     Returns:
         None when all of it holds. Otherwise a warning with what was seen: NOT_COOL,
         THROTTLED_AT_START or CLOCK_UNSTEADY after the timeout, and START_UNKNOWN when the device
-        has no sensor for a part of it, for which nobody waits.
+        has no sensor for a part of it, for which nobody waits, or one that hangs.
     """
     wanted = _wanted(condition)
     if not wanted:
         return None
-    gauges = await in_thread(_Gauges, root, {one.quantity for one in wanted})
+    gauges = _Gauges(root, {one.quantity for one in wanted})
+    aside = Aside("conditions")
     try:
+        await aside.call(gauges.open, _PATIENCE_S)
         blind = [one for one in wanted if not gauges.has(one.quantity)]
+
+        def read() -> Awaitable[_Readings]:
+            return aside.call(gauges.read, _PATIENCE_S)
+
         unmet = await _wait(
-            [one for one in wanted if one not in blind], condition.timeout_ns / 1e9, gauges, tell
+            [one for one in wanted if one not in blind], condition.timeout_ns / 1e9, read, tell
         )
+    except asyncio.TimeoutError:
+        subjects = " and ".join(one.subject for one in wanted)
+        message = (
+            f"a sensor of this device did not answer within {_PATIENCE_S:g} s, so that it does not tell "
+            f"{subjects}: the launch began without waiting for it"
+        )
+        return benchmark_pb2.BenchmarkWarning(code="START_UNKNOWN", message=message)
     finally:
-        gauges.close()
+        aside.end(gauges.close)
     blind = [one for one in blind if one.is_demanded]
     if not (unmet or blind):
         return None
@@ -73,13 +89,13 @@ async def wait_for(
 async def _wait(
     wanted: list[_Part],
     timeout_s: float,
-    gauges: _Gauges,
+    read: Callable[[], Awaitable[_Readings]],
     tell: Callable[[benchmark_pb2.Progress], None],
 ) -> list[_Part]:
     """Waits for all parts; returns those that did not hold at the end."""
     end = time.monotonic() + timeout_s
     while True:
-        values = await in_thread(gauges.read)
+        values = await read()
         # Each of them looks, also when another has failed already: a clock needs its history.
         holds = [one.holds(values[one.quantity]) for one in wanted]
         unmet = [one for one, held in zip(wanted, holds, strict=True) if not held]
@@ -98,29 +114,32 @@ async def _wait(
 
 
 class _Gauges:
-    """The sensors of what a condition is about, opened; slow ones where there are no others."""
+    """The sensors of what a condition is about; slow ones where there are no others."""
 
     def __init__(self, root: Path, wanted: set[Quantity]) -> None:
-        self._wanted = wanted | {Quantity.TEMPERATURE_CELSIUS}
-        self._sensors = self._open(root, slow=False)
-        if not all(map(self.has, wanted)):
-            self.close()
-            self._sensors = self._open(root, slow=True)
+        self._root = root
+        self._wanted = wanted
+        self._sensors: list[Sensor] = []
 
-    def _open(self, root: Path, *, slow: bool) -> list[Sensor]:
-        kept = []
-        for sensor in sensors.working(root, slow=slow):
-            if self._wanted & {channel.quantity for channel in sensor.channels}:
-                kept.append(sensor)
-            else:
+    def open(self) -> None:
+        self._open(slow=False)
+        if not all(map(self.has, self._wanted)):
+            self.close()
+            self._open(slow=True)
+
+    def _open(self, *, slow: bool) -> None:
+        worth_reading = self._wanted | {Quantity.TEMPERATURE_CELSIUS}
+        self._sensors = sensors.working(self._root, slow=slow)
+        for sensor in list(self._sensors):
+            if not worth_reading & {channel.quantity for channel in sensor.channels}:
+                self._sensors.remove(sensor)
                 sensor.close()
-        return kept
 
     def has(self, quantity: Quantity) -> bool:
         return any(c.quantity == quantity for sensor in self._sensors for c in sensor.channels)
 
-    def read(self) -> dict[Quantity, _Values]:
-        values: dict[Quantity, _Values] = {quantity: {} for quantity in Quantity}
+    def read(self) -> _Readings:
+        values: _Readings = {quantity: {} for quantity in Quantity}
         for sensor in self._sensors:
             quantities = {channel.name: channel.quantity for channel in sensor.channels}
             for value in sensors.values(sensor):
@@ -128,8 +147,8 @@ class _Gauges:
         return values
 
     def close(self) -> None:
-        for sensor in self._sensors:
-            sensor.close()
+        while self._sensors:
+            self._sensors.pop().close()
 
 
 class _Part(ABC):

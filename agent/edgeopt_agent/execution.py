@@ -158,12 +158,25 @@ class Execution:
         work = self._worker(launch, subject, None, self._sort_into(events), kind)
         if kind == "energy":
             await self._while_sampling(work, events, launch, subject)
+        elif kind == "evaluate":
+            await self._with_data(work, events)
         else:
             await self._within_time(work, events)
         for response in events:
             if response.event.WhichOneof("event") in {"outputs", "predictions"}:
                 await self._publish(response.event, MADE_BY[kind])
         await self._keep(events)
+
+    async def _with_data(self, work: Coroutine[Any, Any, None], events: list[Response]) -> None:
+        """Lays the labelled examples out for this pass alone: no launch may read them."""
+        data = self._folder / "data.npz"
+        try:
+            await in_thread(self._put, self._benchmark.plan.evaluation_data, data)
+            await self._within_time(work, events)
+        finally:
+            # It may not have begun.
+            work.close()
+            data.unlink(missing_ok=True)
 
     async def _while_sampling(
         self, work: Coroutine[Any, Any, None], events: list[Response], launch: int, subject: int
@@ -172,13 +185,12 @@ class Execution:
         from edgeopt_agent.power import PowerSampler
 
         sampler = PowerSampler(self._benchmark.plan.energy.channels)
-        await in_thread(sampler.start)
         try:
-            if sampler.unavailable_reason:
-                work.close()
-            else:
+            await in_thread(sampler.start)
+            if not sampler.unavailable_reason:
                 await self._within_time(work, events)
         finally:
+            work.close()
             samples = await in_thread(sampler.stop)
         for readings in samples:
             event = benchmark_pb2.BenchmarkEvent(launch=launch, subject=subject, energy=readings)
@@ -247,23 +259,22 @@ class Execution:
     def _lay_out(self) -> None:
         """Puts the blobs into a folder under the names they had beside each other on the host."""
         scratch.remove(self._folder)
-        plan = self._benchmark.plan
         files = []
         for index, subject in enumerate(self._benchmark.subjects):
             place = f"subjects/{index}"
             files += [(f"{place}/model/{file.name}", file.digest) for file in subject.files]
             if subject.inputs.HasField("file"):
                 files.append((f"{place}/inputs.npz", subject.inputs.file))
-        if plan.HasField("evaluation_data"):
-            files.append(("data.npz", plan.evaluation_data))
         for name, digest in files:
-            target = self._folder / name
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            source = self._blobs.path(Digest(digest.sha256, digest.size_bytes))
-            try:
-                os.link(source, target)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(source, target)
+            self._put(digest, self._folder / name)
+
+    def _put(self, digest: blob_pb2.Digest, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        source = self._blobs.path(Digest(digest.sha256, digest.size_bytes))
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
 
     def _note_phase(self, response: Response) -> None:
         name = benchmark_pb2.Progress.Phase.Name(response.event.progress.phase)

@@ -20,7 +20,7 @@ from typing import IO
 from google.protobuf.message import DecodeError
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
-from edgeopt_agent import confine
+from edgeopt_agent import confine, reports
 from edgeopt_agent.confine import Confinement
 from edgeopt_agent.environment import child_environment
 from edgeopt_agent.errors import WorkerError
@@ -32,8 +32,6 @@ OnEvent = Callable[[agent_pb2.WatchBenchmarkResponse], None]
 
 # Files that passes make, by the pass.
 MADE_BY = {"outputs": "outputs.npz", "evaluate": "predictions.npz"}
-# Events without which a launch or a pass came to nothing.
-_RESULTS = {"result", "profile", "outputs", "predictions", "energy"}
 # A runtime's last words; more than this is not kept.
 _KEPT_STDERR_BYTES = 64 * 1024
 # What a runtime may print in one launch before it counts as a flood.
@@ -47,7 +45,6 @@ _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal
 _NO_MEMORY = "std::bad_alloc"
 _REASON = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 _MAX_MESSAGE = 2000
-_PHASES = benchmark_pb2.Progress.Phase.values()
 # How this process was started, which is how its workers start.
 _SCHEDULING = confine.Scheduling.now()
 _log = logging.getLogger(__name__)
@@ -96,9 +93,8 @@ async def run_worker(
     task.write_bytes(benchmark.SerializeToString())
     async with new_scratch(folder) as scratch:
         confinement = dataclasses.replace(confined, scratch=str(scratch))
-        options = [f"--allow={kind}" for kind in sorted(allowed_code)]
-        options += [f"--pass={kind}"] if kind else []
-        await _Worker(task, confinement, launch, subject, options, turns, on_event).run()
+        options = [f"--allow={code}" for code in sorted(allowed_code)]
+        await _Worker(task, confinement, launch, subject, kind, options, turns, on_event).run()
         if made := MADE_BY.get(kind):
             take_file(scratch / made, folder / made)
 
@@ -151,6 +147,8 @@ class _Worker:
     confinement: Confinement
     launch: int
     subject: int
+    # Of the pass; empty for a launch.
+    kind: str
     options: Sequence[str]
     turns: int | None
     on_event: OnEvent
@@ -205,6 +203,8 @@ class _Worker:
         command = [sys.executable, "-m", "edgeopt_agent.worker", str(folder)]
         command += ["--confinement", str(self.confinement), "--events", str(events.fileno())]
         command += ["--launch", str(self.launch), "--subject", str(self.subject), *self.options]
+        if self.kind:
+            command += ["--pass", self.kind]
         if self.turns is not None:
             command += ["--turns", str(self.turns)]
             inherited.append(self.turns)
@@ -228,27 +228,24 @@ class _Worker:
         """Hands on the worker's events; whether a result was among them.
 
         Raises:
-            WorkerError: with the failure that the worker told, or when it told nonsense or too much.
+            WorkerError: with the failure that the worker told, or when it told nonsense or too much,
+                or what `on_event` does not take.
         """
         reported = False
         try:
             async with _reading(pipe) as reader:
                 async for response in read_events(reader):
                     event = response.event
-                    kind = event.WhichOneof("event")
-                    if kind == "benchmark":
+                    if event.HasField("benchmark"):
                         # The last that a worker has to say, whatever it goes on to do.
-                        _kill_group(process)
                         raise _told(event.benchmark.failure)
-                    reported |= kind in _RESULTS
-                    # What the agent knows better, whatever a worker says.
-                    event.launch, event.subject = self.launch, self.subject
-                    event.ClearField("sequence")
-                    if event.progress.phase not in _PHASES:
-                        event.progress.ClearField("phase")
-                    if kind in {"outputs", "predictions"}:
-                        getattr(event, kind).ClearField("file")
-                    self.on_event(response)
+                    if reports.take(event, self.kind, in_turns=self.turns is not None):
+                        reported |= reports.is_result(event, self.kind)
+                        event.launch, event.subject = self.launch, self.subject
+                        self.on_event(response)
+        except WorkerError:
+            _kill_group(process)
+            raise
         except (DecodeError, Oversized) as error:
             _kill_group(process)
             what = "what is no event: " if isinstance(error, DecodeError) else ""

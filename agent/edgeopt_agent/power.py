@@ -125,8 +125,9 @@ class _Series(threading.Thread):
                 due += late // self._interval_ns * self._interval_ns
 
     def end(self) -> Iterator[benchmark_pb2.EnergyReadings]:
-        """Waits for the thread, and gives what it has sampled."""
-        self.join(_JOIN_S)
+        """Waits for the thread, if it has begun, and gives what it has sampled."""
+        if self.ident is not None:
+            self.join(_JOIN_S)
         if not self.is_alive():
             self._sensor.close()
         names = [self._sensor.channels[index].name for index in self._indices]

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from edgeopt.agent.v1 import benchmark_pb2
-from edgeopt_agent import scratch
+from edgeopt_agent import order, scratch
 from edgeopt_agent.blobs import BlobStore
 from edgeopt_agent.errors import (
     AgentError,
@@ -26,7 +26,7 @@ from edgeopt_agent.errors import (
 )
 from edgeopt_agent.execution import Answer, Execution, digests
 from edgeopt_agent.job import Job, again, in_state, outline, state_event
-from edgeopt_agent.journal import Journal, LeaseRecord, Response
+from edgeopt_agent.journal import Journal, Response
 from edgeopt_agent.keeper import Keeper
 from edgeopt_agent.leases import Leases
 
@@ -246,8 +246,8 @@ class BenchmarkQueue:
         """As `Leases.release`; benchmarks under the lease end with it, in the same transaction."""
         over = self.leases.to_release(fencing_number, holder, force=force)
         if over is not None:
-            failure = _lease_lost(fencing_number, f"was released by {holder}")
-            lost = [job for job in self._jobs.values() if _is_under(job, fencing_number)]
+            failure = order.lease_lost(fencing_number, f"was released by {holder}")
+            lost = [job for job in self._jobs.values() if order.is_under(job, fencing_number)]
             ends = [(job.entry, in_state(job.benchmark, _CANCELLED, failure)) for job in lost]
             self._journal.keep_lease(over, [(*end, state_event(end[1])) for end in ends])
             self.leases.released()
@@ -284,23 +284,10 @@ class BenchmarkQueue:
             )
 
     def _has_work_under(self, fencing_number: int) -> bool:
-        return any(_is_under(job, fencing_number) for job in self._jobs.values())
+        return any(order.is_under(job, fencing_number) for job in self._jobs.values())
 
     def _pending(self) -> list[Job]:
-        """Those that have not ended; what a lease holds back comes after it."""
-        lease = self.leases.current()
-
-        def order(job: Job) -> tuple[bool, bool, int]:
-            return (job.queued, self._held_back(job, lease), job.entry.arrival)
-
-        return sorted((job for job in self._jobs.values() if not job.ended), key=order)
-
-    def _held_back(self, job: Job, lease: LeaseRecord | None) -> bool:
-        return (
-            lease is not None
-            and job.benchmark.fencing_number != lease.fencing_number
-            and job.entry.arrival > lease.after_arrival
-        )
+        return order.pending(self._jobs.values(), self.leases.current())
 
     def _reschedule(self) -> None:
         """Wakes the runner and tells those that wait where they stand."""
@@ -308,13 +295,7 @@ class BenchmarkQueue:
         lease = self.leases.current()
         for ahead, job in enumerate(self._pending()):
             if job.queued:
-                progress = benchmark_pb2.Progress(
-                    phase=benchmark_pb2.Progress.PHASE_WAITING, ahead=ahead
-                )
-                if self._held_back(job, lease) and lease is not None:
-                    progress.lease_holder = lease.holder
-                    progress.lease_remaining_ns = self.leases.remaining_ns()
-                job.tell(Response(event=benchmark_pb2.BenchmarkEvent(progress=progress)))
+                job.tell(order.waiting(job, ahead, lease, self.leases.remaining_ns()))
 
     async def _run_all(self) -> None:
         recovered = False
@@ -348,7 +329,7 @@ class BenchmarkQueue:
     def _next(self) -> Job | None:
         lease = self.leases.current()
         waiting = [job for job in self._pending() if job.queued] if self._begun else []
-        return next((job for job in waiting if not self._held_back(job, lease)), None)
+        return next((job for job in waiting if not order.is_held_back(job, lease)), None)
 
     async def _run(self, job: Job) -> None:
         task = benchmark_pb2.Benchmark()
@@ -375,9 +356,9 @@ class BenchmarkQueue:
         )
         failure: AgentError | None = None
         try:
-            if self._has_lost_its_lease(job):
+            if order.has_lost_its_lease(job, self.leases.current()):
                 number = job.benchmark.fencing_number
-                await self._keeper.become(job, _CANCELLED, _lease_lost(number, "has ended"))
+                await self._keeper.become(job, _CANCELLED, order.lease_lost(number, "has ended"))
                 return
             await self._keeper.become(job, _RUNNING)
             self._reschedule()
@@ -407,10 +388,6 @@ class BenchmarkQueue:
         if self._running is not None and self._running[0] is job:
             self._running[1].cancel()
 
-    def _has_lost_its_lease(self, job: Job) -> bool:
-        number, lease = job.benchmark.fencing_number, self.leases.current()
-        return bool(number) and (lease is None or lease.fencing_number != number)
-
     def _digests_in_use(self) -> set[str]:
         """What waits or runs needs its inputs, and what nobody has fetched yet its outputs."""
         used = {made for job in self._jobs.values() for made in job.entry.outputs.split()}
@@ -418,11 +395,3 @@ class BenchmarkQueue:
             if not job.ended:
                 used |= {digest.sha256 for digest in digests(job.benchmark)}
         return used
-
-
-def _is_under(job: Job, fencing_number: int) -> bool:
-    return job.benchmark.fencing_number == fencing_number and not job.ended
-
-
-def _lease_lost(fencing_number: int, how: str) -> WorkerError:
-    return WorkerError("LEASE_LOST", f"lease {fencing_number}, under which this was started, {how}")

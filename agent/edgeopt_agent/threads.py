@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import queue
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,3 +24,54 @@ async def in_thread(function: Callable[..., _Result], *arguments: Any) -> _Resul
         return await asyncio.shield(task)
     finally:
         await asyncio.wait([task])
+
+
+class Aside:
+    """A thread for calls that may hang: nobody waits for them for ever, nor for the thread.
+
+    The calls are made one after the other, so that the last finds whatever those before it opened,
+    also when their callers have gone.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # Not one of asyncio's: the interpreter waits for those at its end.
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    async def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
+        """Makes a call.
+
+        Raises:
+            asyncio.TimeoutError: when it has not returned by then.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[_Result] = loop.create_future()
+
+        def settle(result: _Result | None, error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        def work() -> None:
+            result, failure = None, None
+            try:
+                result = function()
+            except Exception as error:  # noqa: BLE001 - it is the caller's
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        self._calls.put(work)
+        return await asyncio.wait_for(future, timeout_s)
+
+    def end(self, last: Callable[[], None]) -> None:
+        """Makes a last call once those before it have returned, and waits for none of them."""
+        self._calls.put(last)
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (work := self._calls.get()) is not None:
+            work()

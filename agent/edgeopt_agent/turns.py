@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2
+from edgeopt_agent.errors import WorkerError
 from edgeopt_agent.worker.turns import END, GO
 
 Response = agent_pb2.WatchBenchmarkResponse
@@ -24,16 +25,25 @@ RunWorker = Callable[[int, int, OnEvent], Awaitable[None]]
 
 # Every worker loads, then every one warms up.
 _PREPARATIONS = 2
+# No inference, with a look at the clock before and after it, is quicker.
+_QUICKEST_NS = 50
 _PROGRESS_S = 1.0
 
 
 async def run_in_turns(
-    run: RunWorker, plan: benchmark_pb2.Plan, launch: int, subjects: int, on_event: OnEvent
+    run: RunWorker,
+    plan: benchmark_pb2.Plan,
+    launch: int,
+    subjects: int,
+    on_event: OnEvent,
+    now_ns: Callable[[], int] = time.monotonic_ns,
 ) -> None:
     """Runs one launch of several subjects.
 
     The launch ends when the subjects together were timed for the plan's duration each on average,
-    and each for its number of inferences. When a worker fails, the others are ended.
+    and each for its number of inferences. When a worker fails, the others are ended. One that ends a
+    turn which it does not have fails; of one that claims more than there was time for, no more is
+    believed.
 
     Args:
         run: stays with the worker of a subject.
@@ -41,12 +51,15 @@ async def run_in_turns(
         launch: its number.
         subjects: how many there are.
         on_event: takes all their events but the ends of turns.
+        now_ns: the clock that turns are timed by.
 
     Raises:
         WorkerError: of the first worker that gave no result.
     """
     async with contextlib.AsyncExitStack() as stack:
-        seats = [stack.enter_context(_seat(subject, on_event)) for subject in range(subjects)]
+        seats = [
+            stack.enter_context(_seat(subject, on_event, now_ns)) for subject in range(subjects)
+        ]
         tasks: list[asyncio.Future[None]] = [
             asyncio.ensure_future(run(s.subject, s.reading, s.take)) for s in seats
         ]
@@ -66,38 +79,62 @@ async def run_in_turns(
 class _Seat:
     """A worker, as whoever gives turns sees it."""
 
-    def __init__(self, subject: int, reading: int, writing: int, on_event: OnEvent) -> None:
+    def __init__(
+        self,
+        subject: int,
+        reading: int,
+        writing: int,
+        on_event: OnEvent,
+        now_ns: Callable[[], int],
+    ) -> None:
         self.subject = subject
         self.reading = reading
         self.timed_ns = 0
         self.inferences = 0
         self._writing = writing
         self._on_event = on_event
-        self._turns: asyncio.Queue[benchmark_pb2.Turn] = asyncio.Queue()
+        self._now_ns = now_ns
+        # The turn that it has, and since when: done with what it says at the end, and how long it
+        # really took.
+        self._turn: asyncio.Future[tuple[benchmark_pb2.Turn, int]] | None = None
+        self._since_ns = 0
 
     def take(self, response: Response) -> None:
-        """Its events: ends of turns are for here."""
-        if response.event.HasField("turn"):
-            self._turns.put_nowait(response.event.turn)
-        else:
-            self._on_event(response)
+        """Its events: ends of turns are for here.
 
-    async def turn(self, worker: asyncio.Future[None], what: bytes = GO) -> bool:
-        """Lets it work until its turn ends; False when the worker has ended instead."""
+        Raises:
+            WorkerError: when it ends a turn that it does not have.
+        """
+        if not response.event.HasField("turn"):
+            self._on_event(response)
+            return
+        turn, self._turn = self._turn, None
+        if turn is None:
+            raise WorkerError("WORKER_FAILED", "the worker ended a turn that it did not have")
+        turn.set_result((response.event.turn, self._now_ns() - self._since_ns))
+
+    async def turn(
+        self, worker: asyncio.Future[None], what: bytes = GO, *, counts: bool = False
+    ) -> bool:
+        """Lets it work until its turn ends; False when the worker has ended instead.
+
+        Args:
+            worker: done when that has ended.
+            what: to tell it.
+            counts: whether what is timed in this turn is the plan's.
+        """
+        turn = self._turn = asyncio.get_running_loop().create_future()
+        self._since_ns = self._now_ns()
         self._write(what)
-        ended = asyncio.ensure_future(self._turns.get())
-        try:
-            both: list[asyncio.Future[Any]] = [ended, worker]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not ended.done():
-                ended.cancel()
-        if not ended.done() or ended.cancelled():
+        both: list[asyncio.Future[Any]] = [turn, worker]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not turn.done():
             return False
-        turn = ended.result()
-        # A worker says what it likes: time does not run backwards.
-        self.timed_ns += max(0, turn.timed_ns)
-        self.inferences += max(0, turn.inferences)
+        if counts:
+            said, took_ns = turn.result()
+            # A worker says what it likes.
+            self.timed_ns += min(max(0, said.timed_ns), took_ns)
+            self.inferences += min(max(0, said.inferences), took_ns // _QUICKEST_NS)
         return True
 
     def _write(self, what: bytes) -> None:
@@ -130,7 +167,7 @@ class _Round:
         while rounds < _PREPARATIONS or not self._is_met():
             chance.shuffle(self._places)
             for seat, worker in self._places:
-                if not await seat.turn(worker):
+                if not await seat.turn(worker, counts=rounds >= _PREPARATIONS):
                     break
             else:
                 rounds += 1
@@ -163,12 +200,12 @@ class _Round:
 
 
 @contextlib.contextmanager
-def _seat(subject: int, on_event: OnEvent) -> Iterator[_Seat]:
+def _seat(subject: int, on_event: OnEvent, now_ns: Callable[[], int]) -> Iterator[_Seat]:
     reading, writing = os.pipe()
     # A worker that never reads must not stop the agent.
     os.set_blocking(writing, False)
     try:
-        yield _Seat(subject, reading, writing, on_event)
+        yield _Seat(subject, reading, writing, on_event, now_ns)
     finally:
         os.close(reading)
         os.close(writing)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
-from edgeopt_host import _enums
+from edgeopt_host import _enums, validity
 from edgeopt_host._states import ENDED_BADLY
 from edgeopt_host.run import (
     Block,
@@ -55,6 +55,8 @@ class Collector:
 
     def __init__(self, subjects: int = 1) -> None:
         self._sorters = [_Sorter() for _ in range(subjects)]
+        # By launch, the code of the warning that its start condition did not hold.
+        self._not_ready: dict[int, str] = {}
         self._attempt = 1
         self._running = False
         self._failure: benchmark_pb2.Failure | None = None
@@ -65,10 +67,15 @@ class Collector:
             self._note_state(event.benchmark)
         elif 0 <= event.subject < len(self._sorters):
             self._sorters[event.subject].sort(event)
+            if event.HasField("warning") and event.warning.code in validity.NOT_READY:
+                self._not_ready[event.launch] = event.warning.code
 
     def collected(self) -> list[Collected]:
         """What has come so far, of each subject."""
         collected = [sorter.collected() for sorter in self._sorters]
+        # All subjects of a launch began after the same wait.
+        for launch in [launch for one in collected for launch in one.launches]:
+            launch.start_warning = self._not_ready.get(launch.number)
         if self._failure is not None:
             _blame(self._failure, collected)
         return collected
@@ -77,6 +84,7 @@ class Collector:
         queued = benchmark.state == benchmark_pb2.Benchmark.STATE_QUEUED
         if benchmark.attempt > self._attempt or (queued and self._running):
             self._sorters = [_Sorter(interrupted=True) for _ in self._sorters]
+            self._not_ready = {}
         self._attempt = max(self._attempt, benchmark.attempt)
         self._running = benchmark.state == benchmark_pb2.Benchmark.STATE_RUNNING
         if benchmark.state in ENDED_BADLY:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,8 @@ _MATRIX = 2
 class LabelledData:
     """An `.npz` with `x_test` (or `x_test.NAME` for several inputs) and `y_test`.
 
+    Labels stay here: a model that could read them would be right about all of them.
+
     Args:
         path: of the file.
         digest: of its content.
@@ -43,6 +49,25 @@ class LabelledData:
     def examples(self) -> int:
         return int(self.labels.size)
 
+    @cached_property
+    def examples_file(self) -> Path:
+        """The inputs alone, which is what devices get: an .npz that is gone with this object.
+
+        Raises:
+            EdgeoptError: when the file is not any more what it was.
+        """
+        descriptor, name = tempfile.mkstemp(prefix="edgeopt-", suffix=".npz")
+        os.close(descriptor)
+        file = Path(name)
+        weakref.finalize(self, file.unlink, missing_ok=True)
+        npz.extract(self.path, _is_input, file)
+        return file
+
+    @cached_property
+    def examples_digest(self) -> Digest:
+        """Of `examples_file`."""
+        return Digest.of(self.examples_file)
+
     @classmethod
     def open(cls, path: Path) -> LabelledData:
         """Reads the labels, and checks that the inputs go with them.
@@ -54,7 +79,7 @@ class LabelledData:
         npz.check(path)
         with np.load(path, allow_pickle=False) as archive:
             shapes = npz.shapes(path)
-            inputs = [n for n in shapes if n == _INPUTS or n.startswith(f"{_INPUTS}.")]
+            inputs = list(filter(_is_input, shapes))
             if not inputs or _LABELS not in shapes:
                 raise _invalid(
                     path,
@@ -126,6 +151,10 @@ def fill(run: Run, predictions: Path, labelled: LabelledData) -> None:
         "output": name,
         "data_sha256": labelled.digest.sha256,
     }
+
+
+def _is_input(name: str) -> bool:
+    return name == _INPUTS or name.startswith(f"{_INPUTS}.")
 
 
 def _labels(given: Array, path: Path) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from edgeopt.agent.v1 import benchmark_pb2, device_pb2
-from edgeopt_host import fill, reservations, resume
+from edgeopt_host import features, fill, reservations, resume
 from edgeopt_host.client import Agent, connect
 from edgeopt_host.collect import Collected, Collector
 from edgeopt_host.delivery import FIND_OUT, RESUME, deliver, keep
@@ -23,7 +23,7 @@ from edgeopt_host.inventory import Device
 from edgeopt_host.looks import Looks
 from edgeopt_host.modelfile import ModelFile
 from edgeopt_host.observer import Observer, tell
-from edgeopt_host.request import Request, benchmark, model_names, new_run
+from edgeopt_host.request import Request, benchmark, model_names, new_run, with_order
 from edgeopt_host.run import Energy, Failure, Paired, Run
 from edgeopt_host.store import PendingRun, RunStore, new_id, new_request_id
 
@@ -123,6 +123,7 @@ class DevicePush:
             fill.describe(run, facts)
             run.energy = _energy(facts, requested=self._request.energy)
         try:
+            features.check(benchmark(self._request, self.device, models), facts, self.device.name)
             for run, model in zip(runs, models, strict=True):
                 _check_runtime(run.runtime.name, facts)
                 self._upload(agent, model)
@@ -135,6 +136,7 @@ class DevicePush:
         except Exception as error:  # noqa: BLE001 - the other models' runs must not go with it
             return _failed(runs, _internal(error))
         _name(runs)
+        request = with_order(self._request, runs)
         pending = PendingRun(
             new_request_id(str(runs[0].id)),
             runs,
@@ -145,7 +147,7 @@ class DevicePush:
         )
         try:
             self._store.begin(pending)
-            asked = benchmark(self._request, self.device, models)
+            asked = benchmark(request, self.device, models)
             self._run_pending(agent, pending, asked, fencing_number)
         except Cancelled:
             raise
@@ -265,7 +267,7 @@ class DevicePush:
         if inputs is not None and inputs_digest is not None:
             files.append((inputs, inputs_digest))
         if self._request.data is not None:
-            files.append((self._request.data.path, self._request.data.digest))
+            files.append((self._request.data.examples_file, self._request.data.examples_digest))
         total = sum(digest.size_bytes for _, digest in files)
         done = sent = 0
         started = time.monotonic()
@@ -321,6 +323,8 @@ def _check_runtime(name: str, facts: device_pb2.Device) -> None:
 def _energy(facts: device_pb2.Device, *, requested: bool) -> Energy:
     if not requested:
         return Energy()
+    if "energy" not in facts.features:
+        return Energy("unavailable", "the agent is too old; update edgeopt on the device")
     quantity = device_pb2.SensorChannel
     wanted = {quantity.QUANTITY_POWER_MW, quantity.QUANTITY_ENERGY_MJ}
     if any(wanted & {c.quantity for c in sensor.channels} for sensor in facts.sensors):

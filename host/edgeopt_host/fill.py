@@ -45,11 +45,25 @@ def fill(runs: Sequence[Run], collected: Sequence[Collected]) -> None:
 
     Figures are those of the launches that count; when none does, of all, and a warning says so.
     """
-    for run, found in zip(runs, collected, strict=True):
-        run.launches = found.launches
-    _mark_tainted(runs)
+    mark(runs, collected)
     for run, found in zip(runs, collected, strict=True):
         _fill(run, found)
+
+
+def mark(runs: Sequence[Run], collected: Sequence[Collected]) -> None:
+    """Puts into runs what can be told in milliseconds, while their device waits for an answer.
+
+    That is `launches`, those marked that do not count, `runtime`, `state`, the inputs of `shape`, and
+    the device's own `warnings`; no figure that is computed from launches.
+    """
+    for run, found in zip(runs, collected, strict=True):
+        run.launches = found.launches
+        run.warnings = list(found.warnings)
+        if found.execution is not None:
+            _fill_execution(run, found.execution)
+    _mark_tainted(runs)
+    for run in runs:
+        _fill_state(run)
 
 
 def counting(launches: Sequence[Launch]) -> list[Launch]:
@@ -81,8 +95,6 @@ def _fill(run: Run, collected: Collected) -> None:
             "the benchmark ended without an error and without any figures; update edgeopt there"
         )
         run.error = Failure("NO_RESULT", message)
-    if collected.execution is not None:
-        _fill_execution(run, collected.execution)
     if collected.profile is not None:
         run.profile = [
             Operator(o.name, o.type, o.duration_ns / 1000, o.calls, o.provider or None)
@@ -90,13 +102,11 @@ def _fill(run: Run, collected: Collected) -> None:
         ]
         if reason := collected.profile.unavailable_reason:
             run.profile = None
-            collected.warnings.append(Warning("NO_PROFILE", f"no time per operator: {reason}"))
-    _fill_state(run)
+            run.warnings.append(Warning("NO_PROFILE", f"no time per operator: {reason}"))
     _fill_energy(run, collected)
     if run.launches:
         _fill_figures(run)
-        collected.warnings.extend(findings.warnings(run))
-    run.warnings = collected.warnings
+        run.warnings.extend(findings.warnings(run))
 
 
 def device(name: str, facts: device_pb2.Device) -> Device:

@@ -183,6 +183,17 @@ def _tainted(run: Run) -> Iterator[Warning]:
         )
 
 
+def _not_ready(run: Run) -> Iterator[Warning]:
+    """Nothing taints a sustained run, but how it ends is told by how it began."""
+    code = run.launches[0].start_warning
+    if run.sustained is not None and code is not None:
+        yield Warning(
+            "INVALID",
+            f"{validity.NOT_READY[code]}, so its first minute is not what the last should be held against: "
+            f"a gate calls this run not measurable; see {code}, and measure again",
+        )
+
+
 def _throttled(run: Run) -> Iterator[Warning]:
     if run.state.throttled:
         yield Warning(
@@ -212,6 +223,7 @@ def _overhead(run: Run) -> Iterator[Warning]:
 
 _FINDINGS = (
     _tainted,
+    _not_ready,
     _few_samples,
     _oversubscribed,
     load.overloaded,

@@ -22,14 +22,16 @@ class Answer(enum.Enum):
     STOP = "stop"
 
 
-# Given the runs of a benchmark, one per subject, with the figures of all launches so far.
+# Given the runs of a benchmark, one per subject: what `fill.mark` knows of them after the launches so
+# far. A device waits for the answer, so there are no figures and no findings yet.
 Judge: TypeAlias = Callable[[Sequence[Run]], Answer]
 
 
 class Looks:
     """Answers a benchmark's looks.
 
-    A launch that came to nothing is repeated; of the others, the judge decides.
+    A launch that came to nothing is repeated, a few times; of the others, the judge decides. A device
+    that is not ready for its launches even then is told to stop: each of them waits for minutes.
 
     Args:
         judge: without one, a benchmark goes on to the end of its plan.
@@ -44,11 +46,14 @@ class Looks:
     def answer(self, launch: int, collected: Sequence[Collected]) -> _PROTOCOL:
         """What to tell the device after a launch."""
         runs = copy.deepcopy(list(self._runs))
-        fill.fill(runs, collected)
+        fill.mark(runs, collected)
         last = [one for run in runs for one in run.launches if one.number == launch]
-        if any(one.tainted for one in last) and self._repeats < validity.RETRIES:
-            self._repeats += 1
-            return _PROTOCOL.ANSWER_REPEAT
+        if any(one.tainted for one in last):
+            if self._repeats < validity.RETRIES:
+                self._repeats += 1
+                return _PROTOCOL.ANSWER_REPEAT
+            if any(one.tainted and one.start_warning for one in last):
+                return _PROTOCOL.ANSWER_STOP
         if self._judge is not None and self._judge(runs) is Answer.STOP:
             return _PROTOCOL.ANSWER_STOP
         return _PROTOCOL.ANSWER_CONTINUE

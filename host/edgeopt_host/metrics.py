@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,11 +12,11 @@ from edgeopt_host.run import Run
 from edgeopt_host.stats import accuracy, paired
 from edgeopt_host.stats import launches as units
 from edgeopt_host.stats.absolute import decide_level, decide_percentile
-from edgeopt_host.stats.estimate import Estimate, Mean, student
+from edgeopt_host.stats.estimate import Estimate, Mean
+from edgeopt_host.stats.unpaired import decide_means
 from edgeopt_host.stats.verdict import (
     Decision,
     Verdict,
-    decide,
     exact,
     guarded,
     inconclusive,
@@ -27,7 +28,8 @@ MB = 2**20
 _MEMORY_LAUNCHES = 3
 # Fewer do not reach it: a detector held 82 MB after one inference and 138 MB after twenty.
 _MEMORY_INFERENCES = 20
-_Z95 = 1.959964
+# As shown of a digest.
+_DIGITS = 12
 
 
 class Kind(Enum):
@@ -81,7 +83,7 @@ def _mb(size: int | None) -> float | None:
 def _accuracy(run: Run) -> float | None:
     if run.correct is not None and run.correct.size:
         return float(run.correct.mean())
-    value = (run.accuracy or {}).get("accuracy")
+    value = (run.accuracy or {}).get("value")
     return None if value is None else float(value)
 
 
@@ -158,13 +160,16 @@ def decide_absolute(metric: str, run: Run, limit: float, alpha: float) -> Decisi
     if of.kind is Kind.PERCENTILE:
         return decide_percentile(run.launches, units.PERCENTILES[of.statistic], limit, alpha)
     if of.kind is Kind.LAUNCHES:
-        return decide_level(
+        scale = _scale(of, run)
+        decision = decide_level(
             run.launches,
             of.statistic,
-            limit / _scale(of, run),
+            limit / scale,
             alpha,
             higher_is_better=of.higher_is_better,
         )
+        estimate = decision.estimate and decision.estimate.times(scale)
+        return dataclasses.replace(decision, estimate=estimate)
     if of.kind is Kind.EXAMPLES:
         return accuracy.decide_accuracy(_correct(run), limit, alpha)
     if of.kind is Kind.ENERGY:
@@ -172,9 +177,12 @@ def decide_absolute(metric: str, run: Run, limit: float, alpha: float) -> Decisi
 
         return energy.decide_energy(run, limit, alpha)
     if of.kind is Kind.SUSTAINED:
-        return _decide_interval(_sustained_estimate(run), limit, alpha)
+        from edgeopt_host.stats import sustained
+
+        return sustained.decide_sustained(run, limit, alpha)
     if of.kind is Kind.MAXIMUM:
-        return _decide_extremes(_memory(of, run), limit, _used(run))
+        sizes = _memory(of, run)
+        return _decide_extremes(Estimate(max(sizes), min(sizes), max(sizes)), limit, _used(run))
     value = _known(of, run)
     return exact(value, kept=value >= limit if of.higher_is_better else value <= limit)
 
@@ -227,54 +235,64 @@ def decide_versus_stored(
         return not_measurable(missing)
     if not of.sequential:
         return _decide_unsequential(of, candidate, stored, margin, alpha)
-    means = [
+    mine, theirs = (
         Mean.of([math.log(units.figure(x, of.statistic)) for x in units.counted(run.launches)])
         for run in (candidate, stored)
-    ]
-    fewest = min(mean.count for mean in means)
+    )
+    fewest = min(mine.count, theirs.count)
     if fewest < units.MIN_LAUNCHES:
         return inconclusive(
             f"{fewest} launches count; a decision needs at least {units.MIN_LAUNCHES} of each run"
         )
-    mine, theirs = means
-    error = math.hypot(mine.error, theirs.error)
-    if not error > 0:
-        return inconclusive("all launches are the same: the clock's resolution is not known")
-    freedom = error**4 / sum(mean.error**4 / (mean.count - 1) for mean in means)
-    value = mine.value - theirs.value
-    from scipy.special import stdtrit
-
-    half = float(stdtrit(freedom, 0.975)) * error
-    limit = math.log1p(-margin if of.higher_is_better else margin)
-    below, above = student(value - limit, error, freedom)
-    p_pass, p_fail = (above, below) if of.higher_is_better else (below, above)
-    return decide(p_pass, p_fail, alpha, Estimate(value, value - half, value + half).exp())
+    return decide_means(mine, theirs, margin, alpha, higher_is_better=of.higher_is_better)
 
 
 def _decide_unsequential(
     of: Metric, candidate: Run, baseline: Run, margin: float, alpha: float
 ) -> Decision:
     if of.kind is Kind.EXAMPLES:
-        right = _correct(candidate), _correct(baseline)
-        if right[0].shape != right[1].shape:
-            return not_measurable("the two were not evaluated on the same examples")
-        return accuracy.decide_accuracy_drop(*right, margin, alpha)
+        return _decide_examples(candidate, baseline, margin, alpha)
     if of.kind is Kind.ENERGY:
         from edgeopt_host.stats import energy
 
         return energy.decide_energy_ratio(candidate, baseline, margin, alpha)
     if of.kind is Kind.SUSTAINED:
-        one, other = _sustained_estimate(candidate), _sustained_estimate(baseline)
-        return _decide_interval(_quotient(one, other), 1 + margin, alpha)
+        from edgeopt_host.stats import sustained
+
+        return sustained.decide_sustained_ratio(candidate, baseline, margin, alpha)
     if of.kind is Kind.MAXIMUM:
         mine, theirs = _memory(of, candidate), _memory(of, baseline)
-        extremes = [min(mine) / max(theirs), max(mine) / max(theirs), max(mine) / min(theirs)]
-        return _decide_extremes(extremes, 1 + margin, min(_used(candidate), _used(baseline)))
-    mine_value, base_value = _known(of, candidate), _known(of, baseline)
-    allowed = base_value * (1 - margin if of.higher_is_better else 1 + margin)
-    kept = mine_value >= allowed if of.higher_is_better else mine_value <= allowed
-    ratio = mine_value / base_value if base_value else float(mine_value == 0) or math.inf
-    return Decision(Verdict.PASS if kept else Verdict.FAIL, Estimate.exact(ratio))
+        ratio = Estimate(max(mine) / max(theirs), min(mine) / max(theirs), max(mine) / min(theirs))
+        used = min(_used(candidate), _used(baseline))
+        decision = _decide_extremes(ratio, 1 + margin, used)
+        # A baseline that has not reached its peak makes any candidate look large.
+        short = decision.verdict is Verdict.FAIL and used < _MEMORY_LAUNCHES
+        return inconclusive(_no_peak(used), ratio) if short else decision
+    return _decide_exact(of, _known(of, candidate), _known(of, baseline), margin)
+
+
+def _decide_examples(candidate: Run, baseline: Run, margin_pt: float, alpha: float) -> Decision:
+    mine, theirs = (
+        str((run.accuracy or {}).get("data_sha256", "unknown")) for run in (candidate, baseline)
+    )
+    if mine != theirs:
+        return not_measurable(
+            f"the candidate was evaluated on the data {mine[:_DIGITS]}, the baseline on "
+            f"{theirs[:_DIGITS]}"
+        )
+    right = _correct(candidate), _correct(baseline)
+    if right[0].shape != right[1].shape:
+        return not_measurable("the two were not evaluated on the same examples")
+    return accuracy.decide_accuracy_drop(*right, margin_pt, alpha)
+
+
+def _decide_exact(of: Metric, value: float, base: float, margin: float) -> Decision:
+    allowed = base * (1 - margin if of.higher_is_better else 1 + margin)
+    kept = value >= allowed if of.higher_is_better else value <= allowed
+    verdict = Verdict.PASS if kept else Verdict.FAIL
+    if base == 0 and value != 0:
+        return Decision(verdict, None, f"the baseline's {of.name} is 0: there is no ratio to it")
+    return Decision(verdict, Estimate.exact(value / base if base else 1.0))
 
 
 def _missing(of: Metric, run: Run, whose: str = "") -> str:
@@ -330,43 +348,22 @@ def _used(run: Run) -> int:
     return sum(count >= _MEMORY_INFERENCES for count in counts)
 
 
-def _decide_extremes(values: Sequence[float], limit: float, count: int) -> Decision:
-    """PASS when even the largest is within the limit, FAIL when even the smallest is beyond."""
-    estimate = Estimate(max(values), min(values), max(values))
-    if min(values) > limit:
-        return Decision(Verdict.FAIL, estimate)
-    if max(values) > limit:
-        return inconclusive("some launches are within the limit and some beyond", estimate)
+def _decide_extremes(extremes: Estimate, limit: float, count: int) -> Decision:
+    """PASS when even the largest is within the limit, FAIL when even the smallest is beyond.
+
+    More launches can take a verdict back and never turn it around.
+    """
+    if extremes.low > limit:
+        return Decision(Verdict.FAIL, extremes)
+    if extremes.high > limit:
+        return inconclusive("some launches are within the limit and some beyond", extremes)
     if count < _MEMORY_LAUNCHES:
-        reason = (
-            f"{count} launches of at least {_MEMORY_INFERENCES} inferences; the peak is the largest "
-            f"of {_MEMORY_LAUNCHES}"
-        )
-        return inconclusive(reason, estimate)
-    return Decision(Verdict.PASS, estimate)
+        return inconclusive(_no_peak(count), extremes)
+    return Decision(Verdict.PASS, extremes)
 
 
-def _sustained_estimate(run: Run) -> Estimate:
-    document = run.sustained or {}
-    low, high = document.get("ci95") or (math.nan, math.nan)
-    return Estimate(float(document["ratio"]), float(low), float(high))
-
-
-def _decide_interval(estimate: Estimate, limit: float, alpha: float) -> Decision:
-    """By a ratio's 95 % interval, taken as the normal one of its logarithm."""
-    from scipy.special import ndtr
-
-    if not estimate.bounded:
-        return inconclusive("its interval is not known", estimate)
-    error = math.log(estimate.high / estimate.low) / (2 * _Z95)
-    if not error > 0:
-        return inconclusive("its interval is empty", estimate)
-    z = math.log(estimate.value / limit) / error
-    return decide(float(ndtr(z)), float(ndtr(-z)), alpha, estimate)
-
-
-def _quotient(one: Estimate, other: Estimate) -> Estimate:
-    """Of two independent ratios."""
-    value = one.value / other.value
-    half = math.hypot(*(math.log(x.high / x.low) / 2 for x in (one, other)))
-    return Estimate(value, value * math.exp(-half), value * math.exp(half))
+def _no_peak(count: int) -> str:
+    return (
+        f"{count} launches of at least {_MEMORY_INFERENCES} inferences; the peak is the largest of "
+        f"{_MEMORY_LAUNCHES}"
+    )

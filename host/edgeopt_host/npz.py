@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import lzma
 import math
+import shutil
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,6 +77,37 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
                 shape, _ = _header(io.BytesIO(file.read(_MAX_HEADER_BYTES)))
                 found[member.filename.removesuffix(".npy")] = shape
     return found
+
+
+def extract(path: Path, wanted: Callable[[str], bool], target: Path) -> None:
+    """Writes the arrays of wanted names into another archive, whose bytes they determine.
+
+    No array is held in memory.
+
+    Args:
+        path: of an archive that was checked.
+        wanted: given the name of each array.
+        target: the other one.
+
+    Raises:
+        EdgeoptError: when it is not any more what it was, or the other cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(target, "w") as archive:
+            for member in sorted(source.infolist(), key=lambda one: one.filename):
+                if wanted(member.filename.removesuffix(".npy")):
+                    # Without what else the archive tells: dates, comments.
+                    copied = zipfile.ZipInfo(member.filename)
+                    copied.compress_type, copied.file_size = member.compress_type, member.file_size
+                    with source.open(member) as data, archive.open(copied, "w") as into:
+                        shutil.copyfileobj(data, into, _READ_BYTES)
+    except OSError as error:
+        raise EdgeoptError(
+            f"cannot copy arrays of the data file {path} to {target}: {error.strerror or error}",
+            "DATA_INVALID",
+        ) from error
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
 
 
 def _check_archive(file: IO[bytes], path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,23 @@ class Request:
     inputs_digest: Digest | None = None
 
 
+def with_order(request: Request, runs: Sequence[Run]) -> Request:
+    """The request with a seed for the order of turns, which its runs note: of their own, or as given.
+
+    Were it the same in each benchmark, what follows from an order would not average out over them.
+
+    Args:
+        request: of the benchmark.
+        runs: its runs, one per subject, with their ids.
+    """
+    if request.plan.order_seed or len(runs) == 1:
+        return request
+    plan = replace(request.plan, order_seed=zlib.crc32(str(runs[0].id).encode()))
+    for run in runs:
+        run.request = {**(run.request or {}), "plan": document(plan)}
+    return replace(request, plan=plan)
+
+
 def benchmark(
     request: Request, device: Device, models: Sequence[ModelFile]
 ) -> benchmark_pb2.Benchmark:
@@ -58,7 +76,7 @@ def benchmark(
     if request.energy:
         plan.energy.CopyFrom((request.plan.energy or EnergyPlan()).message())
     if request.data is not None:
-        plan.evaluation_data.CopyFrom(_digest(request.data.digest))
+        plan.evaluation_data.CopyFrom(_digest(request.data.examples_digest))
     subjects = [_subject(request, device, model) for model in models]
     return benchmark_pb2.Benchmark(subjects=subjects, plan=plan)
 

@@ -243,6 +243,9 @@ class Launch:
     number: int = 0
     # Why its figures do not count (throttling, a slower canary); None: they do.
     tainted: str | None = None
+    # Code of the device's warning that it began though its start condition did not hold. Not stored:
+    # `tainted` says it.
+    start_warning: str | None = None
     # Resident memory after one, two, … streams were loaded and had executed an inference.
     stream_rss_bytes: list[int] = field(default_factory=list)
 

@@ -28,6 +28,12 @@ _FELT = 1.02
 _FEWEST_CLOCKS = 10
 # AndroidX Benchmark takes the same 10 %.
 _SLOWER = 1.1
+# Warnings of a launch that began though its start condition did not hold.
+NOT_READY = {
+    "NOT_COOL": "it began although the device was too warm",
+    "THROTTLED_AT_START": "it began although the device throttled",
+    "CLOCK_UNSTEADY": "it began although the clock was changing",
+}
 
 
 def taint(launches: Sequence[Launch], channels: Mapping[str, str]) -> str | None:
@@ -40,7 +46,12 @@ def taint(launches: Sequence[Launch], channels: Mapping[str, str]) -> str | None
         channels: the quantity of each channel, as `Run.channels` has it.
     """
     for launch in launches:
-        signs = (throttling(launch.readings, channels), _clock(launch, channels), _canary(launch))
+        signs = (
+            _not_ready(launch),
+            throttling(launch.readings, channels),
+            _clock(launch, channels),
+            _canary(launch),
+        )
         for sign in chain.from_iterable(signs):
             return sign
     return None
@@ -94,6 +105,11 @@ def throttling(readings: Sequence[Reading], channels: Mapping[str, str]) -> Iter
                 yield f"{_flags(channel, new)} between two readings"
         elif quantity == _FLAGS and any(values):
             yield _flags(channel, values)
+
+
+def _not_ready(launch: Launch) -> Iterator[str]:
+    if launch.start_warning is not None:
+        yield NOT_READY[launch.start_warning]
 
 
 def _flags(channel: str, values: int | Sequence[int]) -> str:

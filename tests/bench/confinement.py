@@ -98,8 +98,9 @@ def launched(case: Case, mechanisms: Collection[str]) -> Launched:
     with tempfile.TemporaryDirectory() as name:
         state = Path(name)
         folder = state / "scratch" / "job"
-        (folder / "model").mkdir(parents=True)
-        shutil.copyfile(case.path, folder / "model" / case.path.name)
+        place = folder / "subjects" / "0" / "model"
+        place.mkdir(parents=True)
+        shutil.copyfile(case.path, place / case.path.name)
         task = benchmark_pb2.Benchmark(subjects=[subject], plan=PLAN.message())
         begun = time.perf_counter_ns()
         asyncio.run(run_worker(task, folder, 0, collect, state_dir=state, mechanisms=mechanisms))

@@ -148,7 +148,7 @@ def live(case: Case, slower: float, margin: float, count: int) -> dict[str, int]
             'schema = "edgeopt.policy/1"\n[[rule]]\nmetric = "p50_latency_ms"\n'
             f'max_regression = "{margin:.1%}"\n'
         )
-        command = [sys.executable, "-m", "edgeopt_host", "gate", "run", str(policy)]
+        command = [sys.executable, "-m", "edgeopt_host.cli", "gate", "run", str(policy)]
         command += ["--candidate", str(candidate), "--baseline", str(files[0])]
         command += ["--device", "local", "--runtime", "slowed", "--threads", "1"]
         for shape in case.inputs.shapes:
@@ -170,7 +170,8 @@ def _rig(case: Case) -> Iterator[Rig]:
     """With a home and a store of its own."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDGEOPT_HOME"] = folder
-        os.environ["PYTHONPATH"] = str(PLUGINS)
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGINS), before]))
         sys.path.insert(0, str(PLUGINS))
         yield Rig(case, Path(folder))
 

@@ -154,6 +154,21 @@ class FaultySession(Session):
         self._report(progress=benchmark_pb2.Progress(phase=99), sequence=4)  # type: ignore[arg-type]
         self._report(outputs=benchmark_pb2.Outputs(file=digest))
 
+    def _meddler(self) -> None:
+        # What is for others to say.
+        digest = blob_pb2.Digest(sha256="0" * 64, size_bytes=1)
+        self._report(look=benchmark_pb2.Look(launch=3))
+        self._report(turn=benchmark_pb2.Turn(timed_ns=10**12, inferences=10**6))
+        self._report(energy=benchmark_pb2.EnergyReadings(time_ns=[1, 2]))
+        self._report(predictions=benchmark_pb2.Predictions(file=digest, examples=1))
+        self._report(profile=benchmark_pb2.Profile(inferences=1))
+        self._none()
+
+    def _thief(self) -> None:
+        # Ends turns that it does not have, so that the launch is over before the others' share.
+        self._report(turn=benchmark_pb2.Turn(timed_ns=10**12, inferences=10**6))
+        self._none()
+
     def _report(self, **event: Any) -> None:
         data = benchmark_pb2.BenchmarkEvent(launch=77, **event).SerializeToString()
         view = memoryview(struct.pack("<I", len(data)) + data)

@@ -397,7 +397,8 @@ def test_an_acknowledged_benchmark_is_forgotten(
     ("change", "field"),
     [
         (lambda b: b.ClearField("subjects"), "subjects"),
-        (lambda b: b.subjects.add(), "subjects"),
+        (lambda b: b.subjects.extend([b.subjects[0]] * 16), "subjects"),
+        (lambda b: b.subjects.add(), "files"),
         (lambda b: b.subjects[0].ClearField("files"), "files"),
         (lambda b: setattr(b.subjects[0], "runtime", "tensorrt"), "runtime"),
         (lambda b: setattr(b.subjects[0], "threads", -1), "threads"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import tiny
+from command_line import command_line
+from edgeopt_host.compare import judge
 
 EdgeoptHost = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("--launches", "3", "--warmup", "0.05", "--duration", "0.1")
@@ -44,6 +47,22 @@ def test_a_slower_model_is_found_to_be_slower(
 
 
 def test_it_stops_as_soon_as_it_knows_enough(
+    models: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # To within 1 % takes as long as the machine likes; to within half, six launches.
+    monkeypatch.setattr("edgeopt_host.compare.judge", partial(judge, half_width=0.5))
+    host = command_line(tmp_path / "home", monkeypatch, capsys)
+    paths = [str(model) for model in models]
+    ended = host("compare", *paths, *LOCAL, "--budget", "30", "--warmup", "0.05", "--format=json")
+    assert ended.code == 0, ended.err
+    for run in json.loads(ended.out)["runs"]:
+        assert 6 <= run["latency_ms"]["launches"] < run["request"]["plan"]["launches"] == 15
+
+
+def test_within_a_budget_the_table_says_how_they_differ(
     models: tuple[Path, Path], edgeopt_host: EdgeoptHost
 ) -> None:
     ended = edgeopt_host("compare", *models, *LOCAL, "--budget", "6", "--warmup", "0.05")

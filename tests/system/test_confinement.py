@@ -32,6 +32,8 @@ WITHOUT_BUBBLEWRAP = ("landlock", "seccomp", "rlimits")
 BOTH = pytest.mark.parametrize(
     "mechanisms", [EVERYTHING, WITHOUT_BUBBLEWRAP], ids=["everything", "without-bubblewrap"]
 )
+# Of the first subject, in a job's folder.
+MODEL = Path("subjects/0/model")
 OUTSIDE = Path("/tmp/edgeopt-owned")  # noqa: S108 - where a model must not write
 PLAN = Plan(launches=1, warmup_s=0.01, duration_s=0.05, min_inferences=3)
 
@@ -62,7 +64,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def launch(
     state: Path,
     model: str | Path,
-    *flags: str,
+    kind: str = "",
+    *,
     runtime: str = "faulty",
     mechanisms: Collection[str] = EVERYTHING,
     memory_bytes: int | None = None,
@@ -71,22 +74,23 @@ def launch(
 ) -> list[benchmark_pb2.BenchmarkEvent]:
     """One launch as the queue makes it; its scratch folder must be gone afterwards."""
     folder = state / "scratch" / "job"
-    (folder / "model").mkdir(parents=True, exist_ok=True)
+    place = folder / MODEL
+    place.mkdir(parents=True, exist_ok=True)
     subject = subject or benchmark_pb2.Subject()
     subject.runtime = runtime
     if isinstance(model, Path):
         subject.files.add(name=model.name)
-        (folder / "model" / model.name).write_bytes(model.read_bytes())
+        (place / model.name).write_bytes(model.read_bytes())
     else:
         subject.files.add(name="model.fault")
-        (folder / "model" / "model.fault").write_text(model)
+        (place / "model.fault").write_text(model)
     events: list[benchmark_pb2.BenchmarkEvent] = []
     work = run_worker(
         benchmark_pb2.Benchmark(subjects=[subject], plan=PLAN.message()),
         folder,
         3,
         lambda response: events.append(response.event),
-        *flags,
+        kind=kind,
         allowed_code=allowed_code,
         state_dir=state,
         mechanisms=mechanisms,
@@ -102,14 +106,14 @@ def launch(
 def attempts(state: Path, *lines: str, mechanisms: Collection[str] = EVERYTHING) -> dict[str, str]:
     """What came of each attempt, done within one launch."""
     model = "\n".join(["attempts", *lines])
-    launch(state, model, "--outputs", mechanisms=mechanisms)
+    launch(state, model, "outputs", mechanisms=mechanisms)
     with np.load(state / "scratch" / "job" / "outputs.npz") as outcomes:
         return {name: str(outcomes[name]) for name in outcomes.files}
 
 
-def failure(state: Path, model: str, *flags: str, **options: object) -> WorkerError:
+def failure(state: Path, model: str, kind: str = "", **options: object) -> WorkerError:
     with pytest.raises(WorkerError) as failed:
-        launch(state, model, *flags, **options)  # type: ignore[arg-type]
+        launch(state, model, kind, **options)  # type: ignore[arg-type]
     return failed.value
 
 
@@ -175,7 +179,7 @@ class TestEverything:
         places = [state / "x", state / "identity.json", tmp_path / "x", OUTSIDE]
         places += [Path(f"{folder}/x") for folder in ("/var/tmp", "/dev/shm", "", "/etc")]  # noqa: S108
         # The model's file may be the agent's own copy, by a hard link.
-        places += [folder / "model" / "model.fault", folder / "benchmark", folder / "outputs.npz"]
+        places += [folder / MODEL / "model.fault", folder / "benchmark-0", folder / "outputs.npz"]
         places += [Path("/proc/self/oom_score_adj"), PLUGINS / "edgeopt_faulty.py"]
         refused = attempts(
             state,
@@ -299,7 +303,7 @@ class TestEverything:
     def test_a_file_too_large_is_refused(self, state: Path, mechanisms: Collection[str]) -> None:
         done = attempts(state, f"file {2**30}", f"file {2**30 + 1}", mechanisms=mechanisms)
         assert [outcome[:9] for outcome in done.values()] == ["done", "OSError: "]
-        seen = failure(state, "large", "--outputs", mechanisms=mechanisms)
+        seen = failure(state, "large", "outputs", mechanisms=mechanisms)
         assert (seen.reason, "too large" in seen.message) == ("WORKER_FAILED", True)
 
     def test_floods_end_it_and_the_agent_keeps_little(
@@ -323,7 +327,7 @@ class TestEverything:
         self, state: Path, mechanisms: Collection[str]
     ) -> None:
         model = f"link\n{state / 'identity.json'}"
-        seen = failure(state, model, "--outputs", mechanisms=mechanisms)
+        seen = failure(state, model, "outputs", mechanisms=mechanisms)
         assert (seen.reason, "a link" in seen.message) == ("WORKER_FAILED", True)
         assert not (state / "scratch" / "job" / "outputs.npz").exists()
 
@@ -331,8 +335,8 @@ class TestEverything:
         self, state: Path, mechanisms: Collection[str]
     ) -> None:
         folder = state / "scratch" / "job"
-        (folder / "model").mkdir(parents=True)
-        (folder / "model" / "m").write_text("hang")
+        (folder / MODEL).mkdir(parents=True)
+        (folder / MODEL / "m").write_text("hang")
         subject = benchmark_pb2.Subject(runtime="faulty")
         subject.files.add(name="m")
         task = benchmark_pb2.Benchmark(subjects=[subject], plan=PLAN.message())
@@ -362,13 +366,13 @@ class TestEverything:
         else:
             model = models.build(f"pnet.{runtime}")
             inputs = Inputs(shapes=[InputShape("image", (1, 3, 48, 48))])
-        for flags in ((), ("--profile",), ("--outputs",)):
+        for kind in ("", "profile", "outputs"):
             subject = benchmark_pb2.Subject(threads=2, inputs=inputs.message())
             options = {"runtime": runtime, "mechanisms": mechanisms, "subject": subject}
-            events = launch(state, model, *flags, **options)  # type: ignore[arg-type]
+            events = launch(state, model, kind, **options)  # type: ignore[arg-type]
             for event in events:
                 assert not event.profile.unavailable_reason
-            if flags == ("--profile",):
+            if kind == "profile":
                 assert any(event.profile.operators for event in events)
         with np.load(state / "scratch" / "job" / "outputs.npz") as outputs:
             assert outputs.files
@@ -476,13 +480,19 @@ def test_a_worker_whose_agent_has_died_before_it_could_tell_ends(tmp_path: Path)
 
 
 def test_what_the_agent_knows_better_is_not_taken_from_a_worker(state: Path) -> None:
-    events = launch(state, "forger")
+    events = launch(state, "forger", "outputs")
     assert {(event.launch, event.sequence) for event in events} == {(3, 0)}
     phases = {event.progress.phase for event in events if event.HasField("progress")}
     assert phases <= set(benchmark_pb2.Progress.Phase.values())
     outputs = [event.outputs for event in events if event.HasField("outputs")]
     assert outputs
     assert not any(output.HasField("file") for output in outputs)
+
+
+def test_what_is_for_others_to_say_is_not_taken_from_a_worker(state: Path) -> None:
+    events = launch(state, "meddler")
+    kinds = {event.WhichOneof("event") for event in events}
+    assert kinds == {"progress", "execution", "samples", "state", "result"}
 
 
 def test_a_state_directory_below_what_is_read_stays_unreadable(

@@ -91,6 +91,7 @@ def test_absolute_limits_and_accuracy(edgeopt_host: EdgeoptHost) -> None:
     rules = policy(
         'metric = "load_ms"; max = 60000',
         'metric = "p95_latency_ms"; max = 1000; required = false',
+        'metric = "size_mb"; max = 0.00001; required = false',
         'metric = "throughput_per_s"; min = 0.001',
         'metric = "peak_memory_mb"; max = 1; required = false',
         'metric = "accuracy"; min = 0.2',
@@ -102,9 +103,19 @@ def test_absolute_limits_and_accuracy(edgeopt_host: EdgeoptHost) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     document = decided(ended)
     found = {rule["metric"]: rule for rule in document["rules"]}
-    # Of a tail, seconds on a busy machine need not tell enough; but they tell nothing wrong.
-    assert found.pop("p95_latency_ms")["verdict"] in {"pass", "inconclusive"}
-    assert [rule["verdict"] for rule in found.values()] == ["pass", "pass", "fail", "pass"]
+    # Of a tail, seconds on a busy machine need not tell enough: only that it does not fail is sure.
+    tail = found.pop("p95_latency_ms")
+    assert tail["verdict"] != "fail"
+    assert 0 < tail["candidate"] < 1000
+    assert {metric: rule["verdict"] for metric, rule in found.items()} == {
+        "load_ms": "pass",
+        "size_mb": "fail",
+        "throughput_per_s": "pass",
+        "peak_memory_mb": "fail",
+        "accuracy": "pass",
+    }
+    size = Path("quick.onnx").stat().st_size / 2**20
+    assert found["size_mb"]["estimate"] == found["size_mb"]["candidate"] == size > 0.00001
     assert found["accuracy"]["candidate"] == 0.75
     assert document["baseline"] is None
     # Latency and memory are of one benchmark, accuracy of another.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from edgeopt_host.inventory import Inventory
 from edgeopt_host.looks import Answer
 from edgeopt_host.plan import Execution, Plan
 from edgeopt_host.run import Launch, Run
+from edgeopt_host.stats.launches import figure
 
 StartAgent = Callable[..., AgentProcess]
 
@@ -64,6 +66,18 @@ def test_the_order_within_rounds_varies(models: list[Path]) -> None:
     assert firsts == {True, False}
 
 
+def test_each_benchmark_has_an_order_of_its_own_that_its_runs_tell(models: list[Path]) -> None:
+    brief = dataclasses.replace(SHORT, launches=1, duration_s=0.1)
+    seeds = []
+    for plan in (brief, brief, dataclasses.replace(brief, order_seed=7)):
+        (runs,) = Bench().compare(models, plan=plan)
+        stored = [Bench().run(str(run.id)).request or {} for run in runs]
+        (seed,) = {request["plan"]["order_seed"] for request in stored}
+        seeds.append(seed)
+    assert len(set(seeds)) == 3
+    assert seeds[2] == 7
+
+
 def test_siblings_know_of_each_other_and_are_stored_together(models: list[Path]) -> None:
     ((one, other),) = Bench().compare([*models[:1], *models[:1]], plan=SHORT)
     ids = [one.id, other.id]
@@ -78,12 +92,13 @@ def test_siblings_know_of_each_other_and_are_stored_together(models: list[Path])
     ]
 
 
-def test_the_judge_sees_the_figures_so_far_and_ends_it(models: list[Path]) -> None:
+def test_the_judge_sees_the_launches_so_far_and_ends_it(models: list[Path]) -> None:
     seen: list[list[int]] = []
 
     def judge(runs: Sequence[Run]) -> Answer:
         seen.append([len(run.launches) for run in runs])
-        assert all(run.latency_ms.p50 for run in runs)
+        assert all(figure(run.launches[-1], "p50") > 0 for run in runs)
+        assert all(run.runtime.version for run in runs)
         return Answer.STOP if len(seen) == 2 else Answer.CONTINUE
 
     ((one, other),) = Bench().compare(models, plan=SHORT, judge=judge)
@@ -138,6 +153,27 @@ def test_a_crash_of_one_worker_ends_the_other(
         [paths[0], paths[0]], devices=["board"], plan=SHORT, execution=Execution(runtime="faulty")
     )
     assert again.error is None
+
+
+def test_a_worker_that_ends_turns_it_does_not_have_wins_nothing(
+    tmp_path: Path, start_agent: StartAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = start_agent()
+    Inventory.load().add("board", agent.address)
+    paths = []
+    for fault in ("none", "thief"):
+        path = tmp_path / f"{fault}.fault"
+        path.write_text(f"{fault}\n")
+        paths.append(path)
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    ((good, bad),) = Bench().compare(
+        paths, devices=["board"], plan=SHORT, execution=Execution(runtime="faulty")
+    )
+    assert bad.error is not None
+    assert bad.error.reason == "WORKER_FAILED"
+    assert "ended a turn that it did not have" in bad.error.message
+    assert good.error is not None
+    assert good.error.reason == "PARTNER_FAILED"
 
 
 def test_a_device_that_was_killed_in_the_middle_measures_all_of_it_again(

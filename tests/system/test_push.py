@@ -54,14 +54,14 @@ def test_a_push_prints_one_document_with_every_key(
     # docs/reference: the keys of edgeopt.push/1; others rely on each of them.
     assert set(run) == {
         "id", "time", "labels", "command", "model", "device", "runtime", "shape", "latency_ms",
-        "throughput_per_s", "load_ms", "first_inference_ms", "harness_overhead_us", "memory", "energy",
-        "state", "accuracy", "profile", "warnings", "error", "request",
+        "throughput_per_s", "throughput_ci95", "load_ms", "first_inference_ms", "harness_overhead_us", "memory", "energy",
+        "state", "accuracy", "sustained", "paired", "profile", "warnings", "error", "request",
     }  # fmt: skip
     assert set(run["latency_ms"]) == {
         "count", "launches", "min", "mean", "stddev", "p50", "p50_ci95", "p90", "p95", "p99", "max",
     }  # fmt: skip
     assert set(run["request"]) == {
-        "plan", "execution", "inputs", "profile", "energy", "outputs",
+        "plan", "execution", "inputs", "profile", "energy", "data", "outputs",
     }  # fmt: skip
     assert run["request"]["plan"]["duration_s"] == 0.2
     assert run["device"]["usable_cores"] >= 1

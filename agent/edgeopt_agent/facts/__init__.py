@@ -12,6 +12,17 @@ from edgeopt_agent.facts.system import refuse_reason
 
 __all__ = ["read_device", "refuse_reason", "sensor_facts"]
 
+# What a host may ask for that the first release would have ignored; see device.proto.
+_FEATURES = (
+    "comparisons",
+    "load_shapes",
+    "sustained",
+    "start_condition",
+    "looks",
+    "energy",
+    "evaluation",
+)
+
 
 def read_device(state_dir: Path, root: Path = Path("/")) -> device_pb2.Device:
     """Reads the facts below `root` ("/", or a recorded tree); what is unknown stays empty.
@@ -29,6 +40,7 @@ def read_device(state_dir: Path, root: Path = Path("/")) -> device_pb2.Device:
         emulator=emulator,
         sensors=sensor_facts(root),
         storage_free_bytes=_free_bytes(state_dir),
+        features=_FEATURES,
     )
 
 

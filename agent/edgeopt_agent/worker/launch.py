@@ -22,6 +22,8 @@ _SAMPLES_PER_EVENT = 100_000
 # A reading of a machine with a hundred channels has about 3 kB.
 _READINGS_PER_EVENT = 500
 _PROGRESS_NS = 1_000_000_000
+# An inference that takes so long has the caches back long before its end.
+_SETTLED_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,10 @@ class Launch:
         # From here on the device is never idle: a pause would slow what follows it.
         turns.begin()
         readings = [state.read(benchmark_pb2.StateReading.MOMENT_START)]
-        warmup = self._warm_up(load)
+        warmup, settle = self._warm_up(load)
         turns.end()
         warm_peak = memory.read().get("VmHWM", 0)
-        samples, blocks = self._timed(load, state, readings)
+        samples, blocks = self._timed(load, settle, state, readings)
 
         # Still this worker's turn: the canary of another would disturb this one's.
         readings.append(state.read(benchmark_pb2.StateReading.MOMENT_END))
@@ -120,7 +122,8 @@ class Launch:
             resident.append(memory.read().get("VmRSS", 0))
         return sessions, resident if len(sessions) > 1 and resident[0] else []
 
-    def _warm_up(self, load: Load) -> int:
+    def _warm_up(self, load: Load) -> tuple[int, int]:
+        """How many inferences it took, and how many are to settle each block."""
         phase = benchmark_pb2.Progress.PHASE_WARMING_UP
         goal = (self._plan.warmup_duration_ns, self._plan.warmup_inferences * load.streams)
         self._task.progress(phase)
@@ -130,10 +133,15 @@ class Launch:
                 more, calls = load.run(min(_PROGRESS_NS, goal[0] - spent), 1)
             spent, count = spent + more, count + calls
             self._task.progress(phase, count, _fraction(spent, count, goal))
-        return count
+        settle = self._plan.settle_inferences
+        return count, settle if spent <= count * _SETTLED_NS else 0
 
     def _timed(
-        self, load: Load, state: StateReader, readings: list[benchmark_pb2.StateReading]
+        self,
+        load: Load,
+        settle: int,
+        state: StateReader,
+        readings: list[benchmark_pb2.StateReading],
     ) -> tuple[array[int], list[_Block]]:
         """Times blocks until the plan is met, and reads the device's state between them.
 
@@ -148,8 +156,8 @@ class Launch:
         spent = reported = 0
         while turns.begin() if turns.alternate else not _done(spent, len(samples), goal):
             with inference():
-                if plan.settle_inferences:
-                    load.run(0, plan.settle_inferences)
+                if settle:
+                    load.run(0, settle)
                 block = self._time_block(load, samples)
             blocks.append(block)
             spent += block.wall_ns
@@ -161,6 +169,8 @@ class Launch:
                     f"a launch ended after {len(samples)} inferences in {spent / 1e9:.0f} s: more "
                     "are not kept; use more --launches instead of a longer --duration",
                 )
+                # For the last look at the device.
+                turns.begin()
                 break
             if plan.filler_duration_ns:
                 with inference():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,160 +17,181 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option(
+# By the argument that a command gets.
+_OPTIONS = {
+    "devices": click.option(
         "--device",
         "devices",
         multiple=True,
         metavar="NAME",
         help="A device of the inventory, or local.",
     ),
-    click.option("--tag", "tags", multiple=True, metavar="TAG", help="All devices with this tag."),
-    click.option(
+    "tags": click.option(
+        "--tag", "tags", multiple=True, metavar="TAG", help="All devices with this tag."
+    ),
+    "runtime": click.option(
         "--runtime",
         metavar="NAME",
         help="tflite, onnx, ptl or a plug-in's; else by the file's content.",
     ),
-    click.option(
+    "threads": click.option(
         "--threads", type=click.IntRange(1, 1024), help="Default: one per performance core."
     ),
-    click.option(
+    "providers": click.option(
         "--provider",
         "providers",
         multiple=True,
         metavar="NAME",
         help="ONNX execution provider; repeat for an order of preference.",
     ),
-    click.option(
+    "delegates": click.option(
         "--delegate",
         "delegates",
         multiple=True,
         type=_parse.DelegateOption(),
         help="TFLite delegate: its library on the device, with options.",
     ),
-    click.option("--no-xnnpack", is_flag=True, help="TFLite without its default delegate."),
-    click.option(
+    "no_xnnpack": click.option(
+        "--no-xnnpack", is_flag=True, help="TFLite without its default delegate."
+    ),
+    "quantized_engine": click.option(
         "--quantized-engine",
         metavar="NAME",
         help="PyTorch's engine for int8, such as qnnpack; else as the file or the platform asks.",
     ),
-    click.option(
+    "graph_opt": click.option(
         "--graph-opt",
         type=click.Choice(["disabled", "basic", "extended", "all"]),
         help="ONNX graph optimization level; default all.",
     ),
-    click.option(
+    "dims": click.option(
         "--dim",
         "dims",
         multiple=True,
         type=_parse.Dimension(),
         help="Size of a symbolic dimension, everywhere it occurs.",
     ),
-    click.option(
+    "shapes": click.option(
         "--shape",
         "shapes",
         multiple=True,
         type=_parse.ShapeOption(),
         help="Shape of one input (and its dtype, for .ptl).",
     ),
-    click.option(
+    "inputs_file": click.option(
         "--inputs",
         "inputs_file",
         type=click.Path(path_type=Path),
         metavar="FILE.npz",
         help="Input values, one array per input.",
     ),
-    click.option(
+    "ranges": click.option(
         "--input-range",
         "ranges",
         multiple=True,
         type=_parse.RangeOption(),
         help="Range of made values; floats default to 0:1, integers to 0:1.",
     ),
-    click.option("--launches", type=click.IntRange(1, 1000), help="Fresh processes; default 3."),
-    click.option(
+    "launches": click.option(
+        "--launches", type=click.IntRange(1, 1000), help="Fresh processes; default 3."
+    ),
+    "warmup": click.option(
         "--warmup",
         type=_parse.Seconds(0),
         metavar="S",
         help="Seconds of warm-up per launch; default 1.",
     ),
-    click.option(
+    "duration": click.option(
         "--duration",
         type=_parse.Seconds(0),
         metavar="S",
         help="Seconds timed per launch; default 2.",
     ),
-    click.option("--quick", is_flag=True, help="1 launch, 0.3 s of warm-up, 1 s timed."),
-    click.option(
+    "quick": click.option("--quick", is_flag=True, help="1 launch, 0.3 s of warm-up, 1 s timed."),
+    "timeout": click.option(
         "--timeout",
         type=_parse.Seconds(0.1),
         metavar="S",
         help="For one model on one device; default 600, or three times what the plan takes.",
     ),
-    click.option(
+    "no_rerun": click.option(
         "--no-rerun",
         is_flag=True,
         help="Fail, rather than measure again, when the device restarts.",
     ),
-    click.option("--wait", is_flag=True, help="For a device that somebody else has reserved."),
-    click.option(
+    "wait": click.option(
+        "--wait", is_flag=True, help="For a device that somebody else has reserved."
+    ),
+    "batch": click.option(
         "--batch",
         type=click.IntRange(1, 65536),
         metavar="N",
         help="Size of every input's leading dimension; default 1.",
     ),
-    click.option(
+    "streams": click.option(
         "--streams",
         type=click.IntRange(1, 64),
         metavar="N",
         help="Sessions of the model that work at once; default 1.",
     ),
-    click.option(
+    "rate": click.option(
         "--rate",
         type=_parse.Hertz(),
         metavar="HZ",
         help="Inferences due per second and stream; default back to back.",
     ),
-    click.option(
+    "cooldown_below": click.option(
         "--cooldown-below",
         type=_parse.Celsius(),
         help="Each launch waits, at most 300 s, until no temperature is above this.",
     ),
-    click.option(
+    "steady_clock": click.option(
         "--steady-clock",
         is_flag=True,
         help="Each launch waits, at most 300 s, until clocks have stopped changing.",
     ),
-    click.option("--energy", is_flag=True, help="Add a pass that measures energy per inference."),
-    click.option(
+    "energy": click.option(
+        "--energy", is_flag=True, help="Add a pass that measures energy per inference."
+    ),
+    "energy_window": click.option(
         "--energy-window",
         type=_parse.Seconds(1),
         metavar="S",
         help="Seconds of work, and of idling around it; default 30.",
     ),
-    click.option(
+    "energy_windows": click.option(
         "--energy-windows",
         type=click.IntRange(2, 100),
         metavar="N",
         help="How often it works; default 5.",
     ),
-    click.option(
+    "data": click.option(
         "--data",
         type=click.Path(path_type=Path),
         metavar="FILE.npz",
         help="Labelled examples (x_test, y_test): tells the accuracy on the device.",
     ),
-    click.option(
+    "labels": click.option(
         "--label", "labels", multiple=True, type=_parse.KeyValue(), help="Kept with the run."
     ),
-)
+}
 
 
-def measure_options(command: _Command) -> _Command:
-    """The options whose values `arguments` takes."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def measure_options(*, without: Collection[str] = ()) -> Callable[[_Command], _Command]:
+    """The options whose values `arguments` takes, `without` those for these arguments."""
+    options = [option for name, option in _OPTIONS.items() if name not in without]
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def end_on_sigterm() -> None:
+    """SIGTERM ends this command as Ctrl-C does: a CI job that is stopped stops its devices, too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def arguments(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,20 @@ def _discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+def check_writable(path: Path | None) -> None:
+    """Refuses a file that a result could not be written to: before minutes of measuring, not after.
+
+    Raises:
+        UsageError: its folder does not exist, or it is one.
+    """
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: its folder does not exist")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
+
+
 def write(path: Path, text: str) -> None:
     """Writes a result to a file: whole, or not at all.
 

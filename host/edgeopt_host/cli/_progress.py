@@ -6,12 +6,15 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from edgeopt_host._text import plain
 from edgeopt_host.cli._output import note
 from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _RATED_BYTES = 2**20
 # With more launches than this, a log gets one line for each.
@@ -115,7 +118,7 @@ class _Bars(ProgressObserver):
 
         assert isinstance(progress, Progress)  # noqa: S101 - rich is imported late
         self._progress = progress
-        self._tasks: dict[str, object] = {}
+        self._tasks: dict[str, TaskID] = {}
 
     def notice(self, message: str) -> None:
         self._print(message)
@@ -160,7 +163,7 @@ class _Bars(ProgressObserver):
         if device not in self._tasks:
             self._tasks[device] = self._progress.add_task("", total=1.0, device=device, model=model)
         self._progress.update(
-            self._tasks[device],  # type: ignore[arg-type]
+            self._tasks[device],
             description=text,
             model=model,
             total=None if share is None else 1.0,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeopt_host.cli import _output, _parse
-from edgeopt_host.cli._measure_options import arguments, measure_options
+from edgeopt_host.cli._measure_options import arguments, end_on_sigterm, measure_options
 from edgeopt_host.errors import EdgeoptError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _MOST_MODELS = 26
 @click.argument(
     "models", nargs=-1, required=True, metavar="MODEL MODEL…", type=click.Path(path_type=Path)
 )
-@measure_options
+@measure_options()
 @click.option(
     "--budget",
     type=_parse.Seconds(1),
@@ -52,14 +51,14 @@ def compare(models: tuple[Path, ...], format_: str, html: Path | None, **options
         raise click.UsageError("give --device NAME (local is always there) or --tag TAG")
     if not 1 < len(models) <= _MOST_MODELS:
         raise click.UsageError(f"give 2 to {_MOST_MODELS} models, the one to compare with first")
-    _check_writable(html)
+    _output.check_writable(html)
     from edgeopt_host.bench import Bench
     from edgeopt_host.cli._progress import observer
     from edgeopt_host.compare import compare as compared
 
     asked = arguments(options)
     plan, judge = _plan(asked.pop("plan"), len(models), options)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     with observer() as watching:
         runs = Bench().compare(models, plan=plan, judge=judge, observer=watching, **asked)
     comparison = compared(runs)
@@ -104,17 +103,3 @@ def _show(comparison: Comparison, format_: str, html: Path | None) -> None:
         # It has been measured and shown; this is no wrong use of it.
         raise EdgeoptError(error.message, "OUTPUT") from error
     _output.note(f"report written to {html}")
-
-
-def _check_writable(path: Path | None) -> None:
-    """Before minutes of measuring, not after."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: its folder does not exist")
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeopt_host.cli import _output
-from edgeopt_host.cli._measure_options import arguments, measure_options
+from edgeopt_host.cli._measure_options import arguments, end_on_sigterm, measure_options
 from edgeopt_host.errors import EdgeoptError, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ _SHARED = {
     "rate": "rate_hz",
     "cooldown_below": "cooldown_below_c",
 }
+# How long to measure, and whether energy, is the policy's.
+_OF_POLICY = {"launches", "warmup", "duration", "quick", "energy"}
 
 
 @click.group()
@@ -98,7 +99,7 @@ def schema() -> None:
     metavar="MODEL|RUN|NAME",
     help="What it is held against: a model's file is measured again, in turns with the candidate.",
 )
-@measure_options
+@measure_options(without=_OF_POLICY)
 @click.option("--junit", type=_POLICY, metavar="FILE", help="Also as JUnit XML.")
 @click.option("--html", type=_POLICY, metavar="FILE", help="Also as one page with plots.")
 @click.option("--markdown", type=_POLICY, metavar="FILE", help="Also as Markdown.")
@@ -118,7 +119,7 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
 
     files = {name: options.pop(name) for name in ("junit", "html", "markdown")}
     for path in files.values():
-        _check_writable(path)
+        _output.check_writable(path)
     try:
         rules = load(policy)
     except PolicyError as error:
@@ -140,7 +141,9 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
             devices=asked.pop("devices"), tags=asked.pop("tags"),
             candidate=candidate, baseline=baseline, data=data,
         )  # fmt: skip
-    signal.signal(signal.SIGTERM, _interrupt)
+    for rule in wanted.left_out:
+        _output.note(f"{policy}, line {rule.line}: {rule.metric} is for none of these devices")
+    end_on_sigterm()
     base = asked.pop("plan")
     with observer() as watching:
         result = wanted.decide(
@@ -151,11 +154,6 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
         )
     _report(result, format_, files)
     return result.exit_code
-
-
-# How long to measure, and whether energy, is the policy's.
-_OF_POLICY = {"launches", "warmup", "duration", "quick", "energy"}
-run.params = [param for param in run.params if param.name not in _OF_POLICY]
 
 
 def _report(result: GateResult, format_: str, files: dict[str, Path | None]) -> None:
@@ -187,16 +185,6 @@ def _rendered(name: str, result: GateResult) -> str:
     return render[name](result)
 
 
-def _check_writable(path: Path | None) -> None:
-    """Before minutes of measuring, not after."""
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: its folder does not exist")
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
-
-
 def _check_said_once(rules: Policy, path: Path, options: dict[str, Any]) -> None:
     """The load's shape, and how launches begin, is said once."""
     for option, key in _SHARED.items():
@@ -211,7 +199,3 @@ def _check_said_once(rules: Policy, path: Path, options: dict[str, Any]) -> None
 def _tell(error: PolicyError) -> None:
     for line in error.lines():
         _output.note(line)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

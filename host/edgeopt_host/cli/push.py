@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeopt_host.cli import _parse
-from edgeopt_host.cli._measure_options import arguments, measure_options
+from edgeopt_host.cli._measure_options import arguments, end_on_sigterm, measure_options
 from edgeopt_host.cli._output import format_option, show
 from edgeopt_host.errors import Cancelled
 
@@ -18,7 +17,7 @@ from edgeopt_host.errors import Cancelled
 @click.argument(
     "models", nargs=-1, required=True, metavar="MODEL…", type=click.Path(path_type=Path)
 )
-@measure_options
+@measure_options()
 @click.option(
     "--sustained",
     type=_parse.Period(),
@@ -43,8 +42,7 @@ def push(models: tuple[Path, ...], format_: str, **options: Any) -> int:
     from edgeopt_host.bench import Bench
     from edgeopt_host.cli._progress import observer
 
-    # A CI job that is stopped stops its devices, too.
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     with observer() as watching:
         try:
             runs = Bench().push(models, observer=watching, **_arguments(options))
@@ -61,7 +59,3 @@ def _arguments(options: dict[str, Any]) -> dict[str, Any]:
     """The options as `Bench.push` takes them."""
     own = {name: options[name] for name in ("outputs", "profile")}
     return {**arguments(options), **own}
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -134,25 +134,32 @@ class _Judge:
         self._siblings = siblings
         # By device: after how many launches that count the last look was.
         self._looked: dict[str, int] = {}
+        # Devices that were told to stop: they may not have heard it, and there is no error rate left.
+        self._stopped: set[str] = set()
 
     def __call__(self, runs: Sequence[Run]) -> Answer:
         """After each launch; the last look comes early when the budget is spent."""
         device = runs[0].device.name
+        if device in self._stopped:
+            return Answer.STOP
         try:
-            return self._answer(device, runs)
+            answer = self._answer(device, runs)
         except Exception as error:  # noqa: BLE001 - a bug here must not read as a verdict
             for case in self._benchmark.of(device):
                 case.give_up(f"internal error, a bug in edgeopt: {type(error).__name__}: {error}")
-            return Answer.STOP
+            answer = Answer.STOP
+        if answer is Answer.STOP:
+            self._stopped.add(device)
+        return answer
 
     def _answer(self, device: str, runs: Sequence[Run]) -> Answer:
         schedule = self._benchmark.schedule
-        done = _done(runs)
-        if schedule is None or done <= self._looked.get(device, 0):
+        if schedule is None:
             return Answer.CONTINUE
+        done = _done(runs)
         spent = _seconds(runs) >= schedule.launches * schedule.launch_s * len(runs)
         alpha = schedule.last_alpha(done) if spent else schedule.alpha(done)
-        if alpha is not None:
+        if alpha is not None and done > self._looked.get(device, 0):
             self._look(device, runs, alpha)
         settled = all(case.settled for case in self._benchmark.of(device))
         return Answer.STOP if settled or spent else Answer.CONTINUE
@@ -170,12 +177,12 @@ class _Judge:
         done = _done(runs)
         alpha: float | None = self._benchmark.error_rate
         if schedule is not None:
-            new = done > self._looked.get(device, 0) or not done
-            alpha = schedule.last_alpha(done) if new else None
-        if alpha is not None:
+            alpha = None if device in self._stopped else schedule.last_alpha(done)
+        if schedule is None or done > self._looked.get(device, 0) or not done:
             self._look(device, runs, alpha)
 
-    def _look(self, device: str, runs: Sequence[Run], alpha: float) -> None:
+    def _look(self, device: str, runs: Sequence[Run], alpha: float | None) -> None:
+        """Has the cases decide; without an error rate only those that do not spend any here."""
         baseline = self._baseline(device, runs)
         stored = baseline if len(runs) == 1 else None
         for case in self._benchmark.of(device):
@@ -184,9 +191,10 @@ class _Judge:
                 case.give_up(reason)
             # What does not depend on looks spends its error rate once, whenever that is.
             level = alpha if case.rule.measure.sequential else self._benchmark.error_rate
-            case.look(
-                runs[0], baseline if relative else None, level, _seconds(runs), self._siblings
-            )
+            if level is not None:
+                case.look(
+                    runs[0], baseline if relative else None, level, _seconds(runs), self._siblings
+                )
         self._looked[device] = _done(runs)
 
     def _baseline(self, device: str, runs: Sequence[Run]) -> Run | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgeopt_host.gate.policy import Policy
@@ -74,33 +74,32 @@ def benchmarks(
     base: Plan,
     *,
     baseline_at_hand: bool,
-    warmup_s: float | None = None,
+    warmups: Mapping[str, float],
 ) -> list[Benchmark]:
-    """The benchmarks that answer all cases; those that several devices need are one.
+    """The benchmarks that answer all cases; those that several devices need alike are one.
 
     Args:
         policy: with its budgets and start conditions.
         cases: of all devices.
         base: what all plans have in common: the load's shape, the timeout.
         baseline_at_hand: the baseline is a model that can be measured, not a stored run.
-        warmup_s: of the stored runs that are compared with; None: there are none.
+        warmups: by device, seconds of warm-up of the stored run that is compared with there.
     """
-    found: dict[tuple[Part, bool], list[Case]] = {}
+    found: dict[tuple[Part, bool, float | None], list[Case]] = {}
     for device in dict.fromkeys(case.device for case in cases):
-        for key, answered in _of_device(
+        for (part, paired), answered in _of_device(
             [case for case in cases if case.device == device], baseline_at_hand
         ).items():
-            found.setdefault(key, []).extend(answered)
+            found.setdefault((part, paired, warmups.get(device)), []).extend(answered)
     order = list(Part)
-    needed = [
-        _benchmark(policy, part, paired, answered, _conditioned(policy, base))
-        for (part, paired), answered in sorted(
-            found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])
-        )
-    ]
-    if warmup_s is not None:
-        for benchmark in needed:
+    needed = []
+    # Sorting is stable: what differs in its warm-up alone stays in the devices' order.
+    for part, paired, warmup_s in sorted(found, key=lambda key: (order.index(key[0]), key[1])):
+        answered = found[part, paired, warmup_s]
+        benchmark = _benchmark(policy, part, paired, answered, _conditioned(policy, base))
+        if warmup_s is not None:
             benchmark.plan = dataclasses.replace(benchmark.plan, warmup_s=warmup_s)
+        needed.append(benchmark)
     return needed
 
 

@@ -124,6 +124,6 @@ class GateResult:
 
 
 def whole(rules: Iterable[RuleResult]) -> Verdict:
-    """The verdict over the required rules; without any, nothing can fail."""
+    """The verdict over the required rules: the worst; "pass" when all rules are advisory."""
     found = {rule.verdict for rule in rules if rule.required}
     return next((verdict for verdict in SEVERITY if verdict in found), Verdict.PASS)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edgeopt_host import metrics, validity
 from edgeopt_host.gate.policy import Rule
+from edgeopt_host.metrics import Kind
 from edgeopt_host.run import Run
 from edgeopt_host.stats.verdict import Decision, Verdict, guarded, holm, not_measurable
 
@@ -23,7 +24,8 @@ class Case:
     Attributes:
         decision: of the last look; None before the first.
         alpha: the error rate that was spent on that decision.
-        settled: it is the verdict, whatever is measured from now on.
+        settled: nothing more need be measured for it.
+        final: it is the verdict, whatever is measured from now on.
         looks: how many there were.
         device_seconds: timed until the decision.
         candidate: what was measured or looked up; None: nothing.
@@ -35,6 +37,7 @@ class Case:
     decision: Decision | None = None
     alpha: float = 0.0
     settled: bool = False
+    final: bool = False
     looks: int = 0
     device_seconds: float = 0.0
     candidate: Run | None = None
@@ -45,12 +48,16 @@ class Case:
         """Whether nothing but chance decides when candidate and baseline are the same."""
         margin = self.rule.max_regression
         # What does not vary needs no protection from chance.
-        return margin is not None and margin.amount == 0 and self.rule.measure.sequential
+        varies = self.rule.measure.kind not in {Kind.EXACT, Kind.MAXIMUM}
+        return margin is not None and margin.amount == 0 and varies
 
     def look(
         self, candidate: Run, baseline: Run | None, alpha: float, seconds: float, siblings: int = 1
     ) -> None:
-        """Decides by what was measured so far, unless it was settled before.
+        """Decides by what was measured so far, unless that has been done for good.
+
+        Of looks, the first that decides counts. A peak is that of all launches, those that others
+        went on for among them.
 
         Args:
             candidate: with the launches so far.
@@ -59,7 +66,7 @@ class Case:
             seconds: timed so far.
             siblings: rules without a margin in the whole gate, itself included.
         """
-        if self.settled:
+        if self.final:
             return
         self.decision = decide(self.rule, candidate, baseline, alpha)
         self.alpha, self.device_seconds = alpha, seconds
@@ -67,10 +74,11 @@ class Case:
         self.settled = self.decision.verdict in DECIDED and not (
             self.no_margin and _may_be_chance(self.decision, alpha / siblings)
         )
+        self.final = self.settled and self.rule.measure.kind is not Kind.MAXIMUM
 
     def give_up(self, reason: str) -> None:
         """Nothing can be said, whatever looks have said: the run failed, or is not to be trusted."""
-        self.decision, self.settled = not_measurable(reason), True
+        self.decision, self.settled, self.final = not_measurable(reason), True, True
 
 
 def limit(rule: Rule) -> float:
@@ -122,8 +130,7 @@ def correct_for_many(cases: Sequence[Case]) -> None:
     """Takes back FAILs of rules without a margin that many such rules bring about by chance."""
     many = [case for case in cases if case.no_margin and case.decision is not None]
     decisions = [case.decision for case in many if case.decision is not None]
-    alpha = min((case.alpha for case in many if case.alpha), default=0.0)
-    for case, decision in zip(many, holm(decisions, alpha), strict=True):
+    for case, decision in zip(many, holm(decisions, [c.alpha for c in many]), strict=True):
         case.decision = decision
 
 

@@ -79,14 +79,8 @@ class Gate:
             raise UsageError(
                 f"run {candidate} was measured on {here}: give no other --device, and no --tag"
             )
-        applying = [
-            rule
-            for rule in policy.rules
-            if any(rule.applies_to(device.name, device.tags) for device in chosen)
-        ]
-        if not applying:
-            names = ", ".join(device.name for device in chosen)
-            raise UsageError(f"no rule of {path} is for {names}: see its tags and devices")
+        applying = [rule for rule in policy.rules if _applies(rule, chosen)]
+        _check_all_apply(policy, applying, path, chosen)
         _check_given(applying, path, baseline, data, measures=not candidates)
         relative = [
             device.name
@@ -108,6 +102,11 @@ class Gate:
             stored,
         )
         return cls(policy, path, chosen, bout, candidate, baseline)
+
+    @property
+    def left_out(self) -> list[Rule]:
+        """Advisory rules that are for none of the devices."""
+        return [rule for rule in self.policy.rules if not _applies(rule, self.devices)]
 
     def decide(self, measure: Measure, base: Plan) -> GateResult:
         """Measures what must be measured, and decides every rule on every device it is for.
@@ -134,7 +133,7 @@ class Gate:
                 cases,
                 base,
                 baseline_at_hand=at_hand,
-                warmup_s=_warmup_s(self.bout.baselines),
+                warmups=_warmups(self.bout.baselines),
             )
             runs = measure_all(needed, self.bout, measure)
         rules = [_result(self.policy, case) for case in cases]
@@ -159,6 +158,28 @@ def _check_names(policy: Policy, path: Path, inventory: Inventory) -> None:
     except UsageError as error:
         line = "" if rule is None else f", line {rule.line}"
         raise UsageError(f"{path}{line}: {error.message}") from error
+
+
+def _applies(rule: Rule, devices: Sequence[Device]) -> bool:
+    return any(rule.applies_to(device.name, device.tags) for device in devices)
+
+
+def _check_all_apply(
+    policy: Policy, applying: Sequence[Rule], path: Path, chosen: Sequence[Device]
+) -> None:
+    """What is required and held against nothing would read as held."""
+    names = ", ".join(device.name for device in chosen)
+    for rule in policy.rules:
+        if rule.required and rule not in applying:
+            whose = [f"tagged {tag}" for tag in rule.tags]
+            whose += [f"called {name}" for name in rule.devices]
+            raise UsageError(
+                f"{path}, line {rule.line}: {rule.metric} is required on devices that are "
+                f"{' or '.join(whose)}, and of those chosen ({names}) none is: choose one with --device or "
+                "--tag, or give the rule required = false"
+            )
+    if not applying:
+        raise UsageError(f"no rule of {path} is for {names}: see its tags and devices")
 
 
 def _check_given(
@@ -196,10 +217,13 @@ def _stored_baseline(store: RunStore, text: str, device: str) -> Run:
         raise UsageError(f"--baseline {text}: it is no file; {error.message}") from error
 
 
-def _warmup_s(stored: Mapping[str, Run]) -> float | None:
-    """The warm-up of stored runs: with another, a run would not be comparable with them."""
-    asked = [(run.request or {}).get("plan", {}).get("warmup_s") for run in stored.values()]
-    return max((float(seconds) for seconds in asked if seconds is not None), default=None)
+def _warmups(stored: Mapping[str, Run]) -> dict[str, float]:
+    """Of stored runs, by device: with another, a run would not be comparable with them."""
+    asked = {
+        device: (run.request or {}).get("plan", {}).get("warmup_s")
+        for device, run in stored.items()
+    }
+    return {device: float(seconds) for device, seconds in asked.items() if seconds is not None}
 
 
 def _result(policy: Policy, case: Case) -> RuleResult:

@@ -172,6 +172,7 @@ def _facts(facts: device_pb2.Device) -> dict[str, Any]:
             "missing": list(facts.confinement.missing),
         },
         "allowed_code": list(facts.allowed_code),
+        "features": list(facts.features),
     }
 
 

@@ -33,8 +33,8 @@ def render(result: GateResult) -> str:
         suite.add_property("policy", _text(result.policy))
         suite.add_testcases([_case(rule) for rule in result.rules if rule.device == device])
         document.add_testsuite(suite)
-    document.update_statistics()  # type: ignore[no-untyped-call]
-    body: str = document.tostring().decode("utf-8")  # type: ignore[no-untyped-call]
+    document.update_statistics()  # type: ignore[no-untyped-call] # junitparser does not annotate it
+    body: str = document.tostring().decode("utf-8")  # type: ignore[no-untyped-call] # nor that
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 

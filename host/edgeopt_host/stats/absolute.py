@@ -15,6 +15,8 @@ from edgeopt_host.stats.verdict import Decision, decide, guarded, inconclusive, 
 _NS_PER_MS = 1e6
 # Fewer segments say nothing about how a device differs from minute to minute.
 _MIN_BLOCKS = 20
+# Fewer do not tell how the slowest inferences of launches are distributed.
+_MIN_SLOWEST = 10
 # Figures that are means by definition: their logarithms would hide the tail.
 _MEANS = ("mean", "throughput")
 
@@ -50,7 +52,9 @@ def decide_percentile(
     The share of latencies above the limit is compared with what the percentile allows. Latencies
     drift together and launches differ, so the standard error of that share is taken over launches.
     Where few latencies are above the limit, they also seem to vary little: so it is never less than
-    that of the share above the observed percentile, nor than that of independent latencies.
+    that of the share above the observed percentile, nor than that of independent latencies. So
+    launches that differ much would not pass a limit that none of them comes near: those pass by
+    `_out_of_reach`.
 
     Args:
         launches: spread over minutes; of a run alone or of one subject among others.
@@ -66,7 +70,7 @@ def decide_percentile(
     blocks = sum(len(launch.blocks) for launch in kept)
     fewest = units.fewest(percent)
     if share.count < units.MIN_LAUNCHES:
-        return inconclusive(_too_few(share.count), estimate)
+        return inconclusive(units.too_few(share.count), estimate)
     if blocks < _MIN_BLOCKS or share.inferences < fewest:
         reason = (
             f"{share.inferences} inferences in {blocks} blocks; at least {fewest} in {_MIN_BLOCKS}"
@@ -76,7 +80,26 @@ def decide_percentile(
     error = max(share.error, observed.error, share.binomial(percent))
     allowed = 1 - percent / 100
     p_pass, p_fail = student(share.value - allowed, error, share.count - 1)
+    if share.value == 0 and share.count >= _MIN_SLOWEST:
+        p_pass = min(p_pass, _out_of_reach(kept, limit_ms, allowed))
     return decide(p_pass, p_fail, alpha, estimate)
+
+
+def _out_of_reach(launches: Sequence[Launch], limit_ms: float, allowed: float) -> float:
+    """How likely slowest inferences so far below a limit are, if it were reached too often.
+
+    When at most a share of all launches has any inference above the limit, so has at most that
+    share of inferences. The slowest of each launch are taken as log-normal: the p-value is that of
+    their one-sided tolerance limit (non-central t).
+    """
+    from scipy.special import nctdtr, ndtri
+
+    slowest = Mean.of([math.log(units.samples_ns(x).max() / _NS_PER_MS) for x in launches])
+    if not slowest.error > 0:
+        return 1.0
+    room = (math.log(limit_ms) - slowest.value) / slowest.error
+    offset = -float(ndtri(allowed)) * math.sqrt(slowest.count)
+    return 1.0 - float(nctdtr(slowest.count - 1, offset, room))
 
 
 @guarded
@@ -110,7 +133,7 @@ def decide_level(
     mean = Mean.of(figures if linear else [math.log(one) for one in figures])
     estimate = mean.estimate() if linear else mean.estimate().exp()
     if mean.count < units.MIN_LAUNCHES:
-        return inconclusive(_too_few(mean.count), estimate)
+        return inconclusive(units.too_few(mean.count), estimate)
     if not mean.error > 0:
         return inconclusive("all launches are the same: the clock's resolution is not known")
     below, above = mean.p_values(limit if linear else math.log(limit))
@@ -141,7 +164,3 @@ class _Share:
     def binomial(self, percent: float) -> float:
         """What the standard error would be at the limit if latencies were independent."""
         return math.sqrt(percent / 100 * (1 - percent / 100) / self.inferences)
-
-
-def _too_few(count: int) -> str:
-    return f"{count} launches count; a decision needs at least {units.MIN_LAUNCHES}"

@@ -30,29 +30,24 @@ def correct(predictions: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> 
 
     Args:
         predictions: scores (n, classes), of which the largest counts; class numbers (n,) of an
-            integer type; or probabilities of the second of two classes, (n,) or (n, 1).
-        labels: class numbers (n,), or one-hot (n, classes).
+            integer type; or probabilities (n,) of the second of two classes. What a model gives is
+            made one of these by `edgeopt_host.data.correct`.
+        labels: class numbers (n,).
 
     A prediction that holds NaN is wrong.
 
     Raises:
-        ValueError: shapes that do not belong together, or scores that are none of these.
+        ValueError: not as many predictions as labels.
     """
-    scores = predictions.reshape(len(predictions), -1)
-    truth = labels.reshape(len(labels), -1)
-    wanted = truth[:, 0] if truth.shape[1] == 1 else truth.argmax(axis=1)
-    if len(scores) != len(wanted):
-        raise ValueError(f"{len(scores)} predictions for {len(wanted)} labels")
-    if scores.shape[1] > 1:
-        usable = ~np.isnan(scores.astype(np.float64)).any(axis=1)
-        return np.asarray(usable & (scores.argmax(axis=1) == wanted), np.bool_)
-    single = scores[:, 0]
-    if single.dtype.kind in "iub":
-        return np.asarray(single == wanted, np.bool_)
-    finite = single[~np.isnan(single)]
-    if finite.size and not (finite.min() >= 0 and finite.max() <= 1):
-        raise ValueError("one score per example is taken as a probability, and some are not 0 to 1")
-    return np.asarray(~np.isnan(single) & ((single >= _HALF) == (wanted > 0)), np.bool_)
+    if len(predictions) != len(labels):
+        raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
+    if predictions.ndim > 1:
+        usable = ~np.isnan(predictions.astype(np.float64)).any(axis=1)
+        return np.asarray(usable & (predictions.argmax(axis=1) == labels), np.bool_)
+    if predictions.dtype.kind in "iub":
+        return np.asarray(predictions == labels, np.bool_)
+    known = ~np.isnan(predictions)
+    return np.asarray(known & ((predictions >= _HALF) == (labels > 0)), np.bool_)
 
 
 def accuracy(right: Bools) -> Estimate:

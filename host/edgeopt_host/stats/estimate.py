@@ -28,6 +28,10 @@ class Estimate:
         """A figure that does not vary: a size, a share of operators."""
         return cls(value, value, value)
 
+    def times(self, factor: float) -> Estimate:
+        """In another unit."""
+        return Estimate(*(factor * x for x in (self.value, self.low, self.high)))
+
     def exp(self) -> Estimate:
         """Back from a logarithm: the estimate of a ratio."""
         return Estimate(*(_exp(x) for x in (self.value, self.low, self.high)))

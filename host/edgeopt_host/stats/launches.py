@@ -77,6 +77,11 @@ def fewest(percent: float) -> int:
     return count
 
 
+def too_few(count: int) -> str:
+    """Why launches that count decide nothing, in words."""
+    return f"{count} launches count; a decision needs at least {MIN_LAUNCHES}"
+
+
 def clock_tick_ns(launches: Sequence[Launch]) -> float | None:
     """The smallest difference between two latencies; None when all are the same.
 

@@ -7,7 +7,6 @@ looks are planned before, between launches, and share the error rate.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,15 +44,13 @@ class Schedule:
     looks: Mapping[int, float]
 
     @classmethod
-    def relative(cls, budget_s: float, error_rate: float, subjects: int = 2) -> Schedule:
+    def relative(cls, budget_s: float, error_rate: float) -> Schedule:
         """For rules against a baseline, by Student's t over launches.
 
         Args:
             budget_s: timed seconds of all launches of two subjects; of more, accordingly more.
             error_rate: of each verdict at the margin, over all looks.
-            subjects: measured in turns.
         """
-        del subjects  # each has as many seconds as one of two
         return cls._of(_RELATIVE, budget_s / 2, error_rate)
 
     @classmethod
@@ -99,7 +96,3 @@ class Schedule:
         It is that of the next planned look, which will never come; None: all were taken.
         """
         return next((self.looks[n] for n in sorted(self.looks) if n >= launches_done), None)
-
-    def number(self, launches_done: int) -> int:
-        """How many looks there were after so many launches."""
-        return len(list(itertools.takewhile(lambda n: n <= launches_done, sorted(self.looks))))

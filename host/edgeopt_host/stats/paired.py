@@ -102,7 +102,7 @@ def _decide(
     mean = _mean(both, statistic, percentile)
     estimate = mean.estimate().exp()
     if mean.count < units.MIN_LAUNCHES:
-        return inconclusive(_too_few(mean.count), estimate)
+        return inconclusive(units.too_few(mean.count), estimate)
     if not mean.error > 0:
         return inconclusive("all latencies are the same: the clock's resolution is not known")
     fewest = units.fewest(units.PERCENTILES[statistic]) if statistic in units.PERCENTILES else 1
@@ -161,7 +161,3 @@ def _block_ratio(mine: Launch, other: Launch, percentile: float) -> float:
     if not logs:
         raise ValueError(f"launch {mine.number} has no pair of blocks")
     return statistics.median(logs)
-
-
-def _too_few(count: int) -> str:
-    return f"{count} launches count; a decision needs at least {units.MIN_LAUNCHES}"

@@ -15,7 +15,8 @@ import numpy as np
 
 from edgeopt_host import validity
 from edgeopt_host.run import Block, Launch, Reading, Run
-from edgeopt_host.stats.estimate import Mean
+from edgeopt_host.stats.estimate import Estimate, Mean
+from edgeopt_host.stats.unpaired import decide_means
 from edgeopt_host.stats.verdict import Decision, decide, guarded, inconclusive, not_measurable
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -44,10 +45,11 @@ def sustained(launch: Launch, channels: Mapping[str, str]) -> dict[str, Any]:
     Returns:
         `seconds` from the first block to the end of the last; `window_s`, 60 or, in a run of less
         than two minutes, a tenth of it; `first_p50_ms` and `last_p50_ms`, over the blocks of the
-        first and the last window; `ratio`, the last over the first, with `ci95`, null where there
-        are too few blocks; `curve`, at most 120 points of equal time with `t_s` (its middle),
-        `p50_ms`, `p95_ms`, `temperature_c` (hottest channel), `clock_mhz` (of the quickest cores)
-        and `throttled`, which are null where the device does not tell.
+        first and the last window; `ratio`, the last over the first, with `ci95` and the degrees of
+        freedom `df` of the t that it is from, null where there are too few blocks; `curve`, at most
+        120 points of equal time with `t_s` (its middle), `p50_ms`, `p95_ms`, `temperature_c`
+        (hottest channel), `clock_mhz` (of the quickest cores) and `throttled`, which are null where
+        the device does not tell.
     """
     ends = _Ends.of(launch)
     mean = ends.log_ratio()
@@ -60,6 +62,7 @@ def sustained(launch: Launch, channels: Mapping[str, str]) -> dict[str, Any]:
         "window_s": ends.window_s,
         "ratio": ends.ratio,
         "ci95": interval,
+        "df": None if mean is None else mean.count - 1,
         "first_p50_ms": ends.first_ms,
         "last_p50_ms": ends.last_ms,
         "curve": list(_curve(launch, channels)),
@@ -74,20 +77,61 @@ def decide_sustained(run: Run, limit: float, alpha: float) -> Decision:
     of the same kind, or the same board in another room, would do, no single run can tell.
 
     Args:
-        run: with its one sustained launch.
+        run: with what `sustained` says of it; launches are not needed.
         limit: of the ratio of the medians.
         alpha: the rate at which each verdict may be wrong at the limit.
     """
-    if run.sustained is None or not run.launches or not run.launches[0].blocks:
-        return not_measurable("this run has no sustained load: measure with --sustained 10m")
-    ends = _Ends.of(run.launches[0])
-    mean = ends.log_ratio()
+    if run.sustained is None:
+        return _none()
+    mean = _log_ratio(run.sustained)
     if mean is None:
-        return inconclusive(
-            f"fewer than {_FEWEST_BLOCKS} blocks in the first or last {ends.window_s:.0f} s; measure longer"
-        )
+        return _too_short(run.sustained)
     p_pass, p_fail = mean.p_values(math.log(limit))
     return decide(p_pass, p_fail, alpha, mean.estimate().exp())
+
+
+@guarded
+def decide_sustained_ratio(candidate: Run, baseline: Run, margin: float, alpha: float) -> Decision:
+    """Whether a candidate's ratio is more than a margin above a baseline's: Welch's t.
+
+    Args:
+        candidate: as of `decide_sustained`.
+        baseline: the same.
+        margin: 0.1 allows 1.32 after 1.20.
+        alpha: the rate at which each verdict may be wrong at the margin.
+    """
+    mine, theirs = candidate.sustained, baseline.sustained
+    if mine is None or theirs is None:
+        return _none()
+    one, other = _log_ratio(mine), _log_ratio(theirs)
+    if one is None or other is None:
+        return _too_short(mine if one is None else theirs)
+    return decide_means(one, other, margin, alpha)
+
+
+def _none() -> Decision:
+    return not_measurable("this run has no sustained load: measure with --sustained 10m")
+
+
+def _too_short(document: Mapping[str, Any]) -> Decision:
+    ratio = float(document["ratio"])
+    return inconclusive(
+        f"fewer than {_FEWEST_BLOCKS} blocks in the first or last {document['window_s']:.0f} s; "
+        "measure longer",
+        Estimate(ratio, math.nan, math.nan),
+    )
+
+
+def _log_ratio(document: Mapping[str, Any]) -> Mean | None:
+    """The logarithm of a document's ratio and its standard error; None with too few blocks."""
+    if document["ci95"] is None:
+        return None
+    from scipy.special import stdtrit
+
+    low, high = document["ci95"]
+    freedom = document["df"]
+    error = math.log(high / low) / 2 / float(stdtrit(freedom, 0.975))
+    return Mean(math.log(document["ratio"]), error, freedom + 1)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ParamSpec
@@ -24,10 +24,6 @@ class Verdict(str, Enum):
     NOT_MEASURABLE = "not_measurable"
 
 
-# The worst first: docs/reference/gate-json.md.
-_WORST_FIRST = (Verdict.FAIL, Verdict.NOT_MEASURABLE, Verdict.INCONCLUSIVE)
-
-
 @dataclass(frozen=True)
 class Decision:
     """One rule's verdict on one device.
@@ -36,7 +32,8 @@ class Decision:
         verdict: PASS and FAIL are each wrong with at most the promised rate.
         estimate: the figure (absolute rules) or the ratio (relative ones; of accuracy: the
             difference in points) with its 95 % interval; None where there is none.
-        reason: in words, why it is neither PASS nor FAIL; else empty, or what to know besides.
+        reason: in words, why it is neither PASS nor FAIL, or has no estimate; else empty, or what
+            to know besides.
         p_pass: how likely data like these are if the limit is just not kept; None: no test.
         p_fail: how likely data like these are if the limit is just kept; None: no test.
     """
@@ -80,8 +77,8 @@ def not_measurable(reason: str) -> Decision:
 def guarded(function: Callable[_P, Decision]) -> Callable[_P, Decision]:
     """Makes a comparison that fails end in "could not measure", never in a verdict.
 
-    An exception, an invalid floating-point operation and a verdict on a figure that is not finite
-    are all failures.
+    An exception, an invalid floating-point operation and a verdict on a figure that is not finite,
+    or on none without a reason, are all failures.
     """
 
     @functools.wraps(function)
@@ -99,21 +96,12 @@ def guarded(function: Callable[_P, Decision]) -> Callable[_P, Decision]:
 
 
 def _sound(decision: Decision) -> bool:
-    return decision.estimate is not None and math.isfinite(decision.estimate.value)
+    if decision.estimate is None:
+        return bool(decision.reason)
+    return math.isfinite(decision.estimate.value)
 
 
-def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """Of the required rules: fail > not measurable > inconclusive > pass.
-
-    No rule at all has measured nothing, which is no pass.
-    """
-    present = set(verdicts)
-    if not present:
-        return Verdict.NOT_MEASURABLE
-    return next((verdict for verdict in _WORST_FIRST if verdict in present), Verdict.PASS)
-
-
-def holm(decisions: Sequence[Decision], alpha: float) -> list[Decision]:
+def holm(decisions: Sequence[Decision], alphas: Sequence[float]) -> list[Decision]:
     """Takes back FAILs that many tests without a margin bring about by chance.
 
     A margin protects by itself; rules of "no worse at all" (`max_regression = "0%"`) over many
@@ -122,15 +110,20 @@ def holm(decisions: Sequence[Decision], alpha: float) -> list[Decision]:
 
     Args:
         decisions: of all rules without a margin, over all devices.
-        alpha: of each decision, which was made for one look.
+        alphas: the error rate of each decision, of its look.
     """
-    tested = [i for i, decision in enumerate(decisions) if decision.p_fail is not None]
-    tested.sort(key=lambda i: decisions[i].p_fail or 0.0)
+    # In units of its own error rate, so that looks and what is decided once can be ranked.
+    shares = {
+        i: decision.p_fail / alpha
+        for i, (decision, alpha) in enumerate(zip(decisions, alphas, strict=True))
+        if decision.p_fail is not None
+    }
+    tested = sorted(shares, key=shares.__getitem__)
     kept = list(decisions)
     survives = True
     for rank, index in enumerate(tested):
         decision = decisions[index]
-        survives = survives and (decision.p_fail or 0.0) < alpha / (len(tested) - rank)
+        survives = survives and shares[index] < 1 / (len(tested) - rank)
         if decision.verdict is Verdict.FAIL and not survives:
             reason = f"worse, but among {len(tested)} rules without a margin that can be chance"
             kept[index] = dataclasses.replace(decision, verdict=Verdict.INCONCLUSIVE, reason=reason)

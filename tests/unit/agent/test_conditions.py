@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import boards
 from edgeopt.agent.v1 import benchmark_pb2
 from edgeopt_agent import conditions
-from edgeopt_agent.sensors import _vcio
+from edgeopt_agent.sensors import Channel, Quantity, Sensor, _vcio
 
 Progress = benchmark_pb2.Progress
 Warning_ = benchmark_pb2.BenchmarkWarning | None
@@ -191,5 +193,91 @@ def test_a_cancelled_wait_ends(tmp_path: Path) -> None:
         task.cancel()
         await task
 
+    before = descriptors()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
+    until(lambda: descriptors() == before)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for a thread, however slow the machine is."""
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert condition()
+
+
+class Thermometer(Sensor):
+    """Hangs when it is told to, until it is let go."""
+
+    channels = (Channel("ambient", Quantity.TEMPERATURE_CELSIUS),)
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.closed = threading.Event()
+
+    @classmethod
+    def discover(cls, root: Path) -> Thermometer:
+        del root
+        return cls()
+
+    def read(self) -> list[float]:
+        self.let_go.wait(60)
+        return [20.0]
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+@pytest.mark.parametrize("hangs", ["open", "read"])
+def test_a_sensor_that_hangs_counts_as_one_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    sensor = Thermometer()
+
+    def working(*_: object, **__: object) -> list[Sensor]:
+        if hangs == "open":
+            sensor.read()
+        return [sensor]
+
+    monkeypatch.setattr(conditions, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(conditions.sensors, "working", working)
+    warning, told = wait(Path("/"), max_temperature_celsius=55)
+    assert told == []
+    assert warning is not None
+    assert warning.code == "START_UNKNOWN"
+    assert "did not answer within" in warning.message
+    assert "its temperature" in warning.message
+    assert not sensor.closed.is_set()
+    sensor.let_go.set()
+    assert sensor.closed.wait(30)
+
+
+def test_who_cancels_does_not_wait_for_a_sensor_that_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sensor, opening = Thermometer(), threading.Event()
+
+    def working(*_: object, **__: object) -> list[Sensor]:
+        opening.set()
+        sensor.read()
+        return [sensor]
+
+    async def cancelled() -> None:
+        condition = benchmark_pb2.StartCondition(max_temperature_celsius=40, timeout_ns=10**12)
+        task = asyncio.create_task(conditions.wait_for(condition, lambda _: None))
+        assert await asyncio.to_thread(opening.wait, 30)
+        task.cancel()
+        await task
+
+    monkeypatch.setattr(conditions.sensors, "working", working)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert not sensor.closed.is_set()
+    # What was opened for nobody is closed all the same.
+    sensor.let_go.set()
+    assert sensor.closed.wait(30)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import boards
 import tiny
 from edgeopt.agent.v1 import benchmark_pb2
+from edgeopt_agent import power, sensors
 from edgeopt_agent.power import PowerSampler, _Series
 from edgeopt_agent.sensors import Channel, Quantity, Sensor
 from edgeopt_agent.worker import passes
@@ -25,6 +28,7 @@ from edgeopt_host.run import PowerTrace
 
 CHANNEL = "ina226-power1"
 IDLE_MW, NET_MW = 2500.0, 3000.0
+MS = 1_000_000
 SAMPLING = benchmark_pb2.Progress.PHASE_SAMPLING_POWER
 
 
@@ -42,6 +46,25 @@ class Chip:
 
     def draw(self, milliwatts: float) -> None:
         self.show(str(round(milliwatts * 1000)))
+
+
+class Clock:
+    """The sampler's, which stands still but for what a test adds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 10**9
+        stand_in = SimpleNamespace(monotonic_ns=lambda: self.now_ns)
+        monkeypatch.setattr(power, "time", stand_in)
+
+
+def working(chip: Chip) -> tuple[Sensor, list[int]]:
+    """The chip's sensor, opened, and the indices of its power channels."""
+    (sensor,) = [
+        one
+        for one in sensors.working(chip.root, slow=True)
+        if any(channel.name == CHANNEL for channel in one.channels)
+    ]
+    return sensor, [i for i, channel in enumerate(sensor.channels) if channel.name == CHANNEL]
 
 
 @pytest.fixture
@@ -66,28 +89,28 @@ def until(condition: Callable[[], bool]) -> None:
     assert condition()
 
 
-def test_energy_from_a_chips_files_to_the_figure(chip: Chip) -> None:
+def test_energy_from_a_chips_files_to_the_figure(
+    chip: Chip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The whole way of a measurement without a worker: files, sampler, message, estimate."""
     generator = np.random.default_rng(0)
-    sampler = PowerSampler(root=chip.root)
-    chip.draw(IDLE_MW)
-    sampler.start()
+    sensor, (index,) = working(chip)
+    clock = Clock(monkeypatch)
+    series = _Series(sensor, [index], 10_000, threading.Event())
     windows = []
     for turn in range(7):
         net = NET_MW * (turn % 2)
-        start = now = time.monotonic_ns()
-        while now - start < 900_000_000:
+        start = clock.now_ns
+        while clock.now_ns - start < 900 * MS:
             chip.draw(IDLE_MW + net + generator.normal(0, 20))
-            time.sleep(0.002)
-            now = time.monotonic_ns()
+            series._read()
+            clock.now_ns += 20 * MS
         if net:
-            windows.append([start, now, 90])
-    readings = sampler.stop()
-    assert not any(piece.unavailable_reason for piece in readings)
+            windows.append([start, clock.now_ns, 90])
+    readings = list(series.end())
     (values,) = sampled(readings).values()
     times = [time_ns for piece in readings for time_ns in piece.time_ns]
-    assert times == sorted(set(times))
-    assert np.median(np.diff(times)) == pytest.approx(20e6, rel=0.25)
+    assert np.diff(times).tolist() == [20 * MS] * (7 * 45 - 1)
     trace = PowerTrace(np.array(times, np.int64), {CHANNEL: np.array(values)}, windows)
     facts = energy.ChannelFacts("power_mw", "input", 0.01)
     told = energy.measure(trace, {CHANNEL: facts})
@@ -110,20 +133,50 @@ def test_what_cannot_be_read_is_nan_and_goes_on(chip: Chip) -> None:
     assert any(math.isnan(value) for value in values)
 
 
-def test_a_flood_is_thinned_and_still_covers_all_of_the_time(tmp_path: Path) -> None:
+def test_a_flood_is_thinned_and_still_covers_all_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chip = Chip(tmp_path, interval_ms=1)
     chip.draw(1000)
-    sampler = PowerSampler(root=chip.root, most_numbers=100)
+    sensor, (index,) = working(chip)
+    clock = Clock(monkeypatch)
+    start, count = clock.now_ns, 0
+
+    class Stops:
+        """The event that ends the series: time passes while it is waited for, up to one second."""
+
+        def wait(self, seconds: float) -> bool:
+            nonlocal count
+            count += 1
+            clock.now_ns += round(seconds * 1e9)
+            return clock.now_ns - start > 1000 * MS
+
+    series = _Series(sensor, [index], 100, Stops())  # type: ignore[arg-type]
+    series.run()
+    times = [time_ns for piece in series.end() for time_ns in piece.time_ns]
+    assert 25 <= len(times) <= 50
+    assert times[0] - start < 250 * MS
+    assert clock.now_ns - times[-1] < 250 * MS
+    # The rate has fallen with it: 50 rows at 1 ms, 25 each at 2, 4, 8, 16 and 32 ms.
+    assert count < 250
+
+
+def test_a_sampler_keeps_to_its_sensors_grid_of_time(chip: Chip) -> None:
+    """End to end, on the clock of a machine that may be busy."""
+    chip.draw(IDLE_MW)
+    sampler = PowerSampler(root=chip.root)
     start = time.monotonic_ns()
     sampler.start()
     (series,) = sampler._series
-    until(lambda: series._interval_ns >= 8_000_000)
+    until(lambda: len(series._times) >= 10)
     pieces = sampler.stop()
     end = time.monotonic_ns()
     times = [time_ns for piece in pieces for time_ns in piece.time_ns]
-    assert 25 <= len(times) <= 50
-    assert times[0] - start < (end - start) / 4
-    assert end - times[-1] < (end - start) / 4
+    assert times == sorted(set(times))
+    assert start <= times[0] <= times[-1] <= end
+    # No more often than it has news, but for the moment that a reading takes.
+    assert len(times) <= (end - start) / (20 * MS) + 2
+    assert sampled(pieces) == {CHANNEL: [IDLE_MW] * len(times)}
 
 
 def test_a_device_without_power_says_why(tmp_path: Path) -> None:
@@ -202,8 +255,6 @@ def test_a_plug_ins_error_is_a_sample_that_is_missing(monkeypatch: pytest.Monkey
 
 
 def test_hours_of_samples_fit_into_messages() -> None:
-    import threading
-
     stopped = threading.Event()
     stopped.set()
     series = _Series(Broken(), [0, 1], 10_000_000, stopped)

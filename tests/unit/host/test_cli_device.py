@@ -76,6 +76,7 @@ def _facts() -> device_pb2.Device:
             mechanisms=["landlock", "rlimits"], missing=["bubblewrap is not installed"]
         ),
         allowed_code=["delegates"],
+        features=["looks"],
     )
 
 

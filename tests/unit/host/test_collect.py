@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from edgeopt.agent.v1 import benchmark_pb2, blob_pb2, device_pb2
-from edgeopt_host import collect, fill, findings
+from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, blob_pb2, device_pb2
+from edgeopt_host import collect, fill, findings, validity
+from edgeopt_host.looks import Answer, Looks
 from edgeopt_host.run import Device, Memory, Model, Run, RuntimeUsed
 
 Event = benchmark_pb2.BenchmarkEvent
@@ -238,6 +240,106 @@ def test_what_the_agent_warns_of_is_said_once() -> None:
     fallback = Event(warning=benchmark_pb2.BenchmarkWarning(code="FALLBACK", message="on the CPU"))
     run = run_of([fallback, fallback, STEADY, result()])
     assert [w.message for w in run.warnings] == ["on the CPU"]
+
+
+def launched(number: int, *warnings: str) -> list[Event]:
+    """A launch of both subjects, after warnings, of which events tell no subject."""
+    events = [
+        Event(launch=number, warning=benchmark_pb2.BenchmarkWarning(code=code, message="m"))
+        for code in warnings
+    ]
+    for subject in (0, 1):
+        for event in (samples(*[1_000_000] * 200), result()):
+            event.launch, event.subject = number, subject
+            events.append(event)
+    return events
+
+
+def two_runs() -> list[Run]:
+    def run() -> Run:
+        return Run("id", "t", "c", Model("m", "0", 1, "onnx"), Device("d"), RuntimeUsed("onnx"))
+
+    return [run(), run()]
+
+
+@pytest.mark.parametrize("code", ["NOT_COOL", "THROTTLED_AT_START", "CLOCK_UNSTEADY"])
+def test_a_launch_that_began_too_early_does_not_count_for_any_subject(code: str) -> None:
+    events = [*launched(0), *launched(1, code), *launched(2, "START_UNKNOWN", "FALLBACK")]
+    runs = two_runs()
+    fill.fill(runs, collect.collect(events, 2))
+    for run in runs:
+        tainted = [launch.tainted for launch in run.launches]
+        assert tainted == [None, validity.NOT_READY[code], None]
+        assert run.latency_ms.count == 400
+
+
+def test_a_start_of_an_interrupted_benchmark_says_nothing_of_the_next() -> None:
+    events = [
+        became("STATE_RUNNING", 1),
+        *launched(0, "NOT_COOL"),
+        became("STATE_QUEUED", 2),
+        *launched(0),
+    ]
+    for found in collect.collect(events, 2):
+        assert [launch.start_warning for launch in found.launches] == [None]
+
+
+def test_what_is_marked_for_a_judge_has_no_figures_yet() -> None:
+    execution = Event(execution=benchmark_pb2.Execution(version="1.2"))
+    runs = two_runs()
+    fill.mark(runs, collect.collect([execution, *launched(0), *launched(1, "NOT_COOL")], 2))
+    assert [[one.tainted is None for one in run.launches] for run in runs] == [[True, False]] * 2
+    assert runs[0].runtime.version == "1.2"
+    assert codes(runs[0]) == {"NOT_COOL"}
+    assert (runs[0].latency_ms.p50, runs[0].load_ms) == (None, None)
+
+
+def test_a_start_condition_that_never_holds_is_given_up() -> None:
+    """Each of these launches has waited for minutes."""
+    collector, asked = collect.Collector(2), []
+
+    def judge(runs: Sequence[Run]) -> Answer:
+        asked.append(len(runs))
+        # A device waits: figures take seconds.
+        assert runs[0].launches
+        assert runs[0].latency_ms.p50 is None
+        return Answer.CONTINUE
+
+    looks = Looks(judge, two_runs())
+    answers = []
+    for number in range(6):
+        for event in launched(number, *(["NOT_COOL"] if number else [])):
+            collector.add(event)
+        answers.append(looks.answer(number, collector.collected()))
+    go_on, stop, repeat = (
+        getattr(agent_pb2.AnswerLookRequest, f"ANSWER_{name}")
+        for name in ("CONTINUE", "STOP", "REPEAT")
+    )
+    assert answers == [go_on, *[repeat] * validity.RETRIES, stop, stop]
+    assert asked == [2]
+    runs = two_runs()
+    fill.fill(runs, collector.collected())
+    assert "INVALID" in codes(runs[0])
+    assert "the device was too warm (5 times)" in str(validity.is_invalid(runs[0]))
+
+
+def test_a_sustained_run_that_began_too_early_is_not_repeated_but_invalid() -> None:
+    events = launched(0, "NOT_COOL")
+    for event in events:
+        if event.HasField("samples"):
+            ten_minutes = [
+                benchmark_pb2.Samples.Block(
+                    start_time_ns=second * 10**9, latency_ns=[10**6] * 20, duration_ns=2 * 10**7
+                )
+                for second in range(600)
+            ]
+            event.samples.CopyFrom(benchmark_pb2.Samples(blocks=ten_minutes))
+    runs = two_runs()
+    for run in runs:
+        run.request = {"plan": {"filler_s": 0.95}}
+    fill.fill(runs, collect.collect(events, 2))
+    assert runs[0].launches[0].tainted is None
+    assert "INVALID" in codes(runs[0])
 
 
 def became(state: str, attempt: int) -> Event:

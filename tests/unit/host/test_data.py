@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,46 @@ def test_outputs_that_leave_it_open_are_refused(
 ) -> None:
     with pytest.raises(EdgeoptError, match=message):
         filled(tmp_path, [0, 1, 2], **outputs)
+
+
+def test_devices_get_the_examples_without_the_labels(tmp_path: Path) -> None:
+    arrays = {"x_test.image": X, "x_test.mask": X[:, 0] + 1, "x_train": np.ones(9)}
+    found = labelled(tmp_path, [0, 1, 0, 1], **arrays)
+    with np.load(found.examples_file) as sent:
+        assert sorted(sent.files) == ["x_test.image", "x_test.mask"]
+        for name in sent.files:
+            np.testing.assert_array_equal(sent[name], arrays[name])
+    assert found.examples_digest == Digest.of(found.examples_file)
+    assert found.examples_digest != found.digest
+
+
+def test_what_devices_get_depends_on_the_examples_alone(tmp_path: Path) -> None:
+    digests = set()
+    for name, y in (("one", [0, 1, 0, 1]), ("other", [1, 1, 2, 1])):
+        (tmp_path / name).mkdir()
+        found = labelled(tmp_path / name, y, x_test=X)
+        os.utime(found.path, (0, 0))
+        digests.add(found.examples_digest)
+    assert len(digests) == 1
+
+
+def test_compressed_examples_stay_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x_test=np.zeros((4, 100_000)), y_test=np.arange(4))
+    assert LabelledData.open(path).examples_file.stat().st_size < 100_000
+
+
+def test_the_examples_file_goes_with_the_data(tmp_path: Path) -> None:
+    found = labelled(tmp_path, [0, 1], x_test=X[:2])
+    file = found.examples_file
+    assert file.exists()
+    del found
+    gc.collect()
+    assert not file.exists()
+
+
+def test_data_that_are_gone_meanwhile_are_told_of(tmp_path: Path) -> None:
+    found = labelled(tmp_path, [0, 1], x_test=X[:2])
+    found.path.unlink()
+    with pytest.raises(EdgeoptError, match=r"data\.npz .*No such file"):
+        _ = found.examples_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import traces
 from edgeopt_host import metrics
 from edgeopt_host.metrics import MB, METRICS
 from edgeopt_host.run import Energy, Failure, Paired, Run
-from edgeopt_host.stats import energy, latency
-from edgeopt_host.stats.verdict import Verdict
+from edgeopt_host.stats import energy, latency, sustained
+from edgeopt_host.stats.estimate import Estimate
+from edgeopt_host.stats.verdict import Decision, Verdict
+from edgeopt_host.store import RunStore
 
 # As the contract has them: unit, and whether higher is better.
 CONTRACT = {
@@ -138,7 +141,11 @@ def test_throughput_counts_the_samples_of_a_batch() -> None:
     run, _ = both()
     run.shape.batch = 8
     assert metrics.decide_absolute("throughput_per_s", run, 7000, 0.05).verdict is Verdict.PASS
-    assert metrics.decide_absolute("throughput_per_s", run, 9000, 0.05).verdict is Verdict.FAIL
+    failed = metrics.decide_absolute("throughput_per_s", run, 9000, 0.05)
+    assert failed.verdict is Verdict.FAIL
+    assert failed.estimate is not None
+    assert 7500 < failed.estimate.low < 8000 < failed.estimate.high < 8500
+    assert failed.estimate.low < failed.estimate.value < failed.estimate.high
 
 
 def test_size_and_share_are_exact() -> None:
@@ -153,6 +160,22 @@ def test_size_and_share_are_exact() -> None:
     one.runtime.delegated_share = 0.9
     dropped = metrics.decide_relative("delegated_share", one, other, 0.05, 0.05)
     assert dropped.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("decide", [metrics.decide_relative, metrics.decide_versus_stored])
+def test_exact_figures_after_a_baseline_of_zero(
+    decide: Callable[[str, Run, Run, float, float], Decision],
+) -> None:
+    one, other = both()
+    other.runtime.delegated_share = 0.0
+    more = decide("delegated_share", one, other, 0.0, 0.05)
+    assert (more.verdict, more.estimate) == (Verdict.PASS, None)
+    assert "is 0" in more.reason
+    one.runtime.delegated_share = 0.0
+    same = decide("delegated_share", one, other, 0.0, 0.05)
+    assert (same.verdict, same.estimate) == (Verdict.PASS, Estimate.exact(1.0))
+    other.model.size_bytes = 0
+    assert decide("size_mb", one, other, 0.5, 0.05).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize(
@@ -185,6 +208,25 @@ def test_memory_of_few_inferences_is_no_peak() -> None:
     assert metrics.decide_absolute("peak_memory_mb", run, 30.0, 0.05).verdict is Verdict.FAIL
 
 
+@pytest.mark.parametrize("short", [0, 1])
+def test_a_baseline_short_of_its_peak_fails_nobody(short: int) -> None:
+    """Either side's: a FAIL is as sure of the peaks as a PASS."""
+    runs = both()
+    for launch in runs[0].launches:
+        launch.peak_rss_bytes = 60 * MB
+    decided = metrics.decide_relative("peak_memory_mb", *runs, 0.02, 0.05)
+    assert decided.verdict is Verdict.FAIL
+    for launch in runs[short].launches[2:]:
+        launch.warmup_inferences = 0
+        launch.blocks = launch.blocks[:1]
+        launch.blocks[0].latency_ns = launch.blocks[0].latency_ns[:19]
+    decided = metrics.decide_relative("peak_memory_mb", *runs, 0.02, 0.05)
+    assert decided.verdict is Verdict.INCONCLUSIVE
+    assert decided.estimate is not None
+    assert decided.estimate.value == pytest.approx(1.5)
+    assert "2 launches of at least 20" in decided.reason
+
+
 @pytest.mark.parametrize(
     ("megabytes", "verdict"),
     [(40, Verdict.PASS), (41, Verdict.INCONCLUSIVE), (45, Verdict.FAIL)],
@@ -209,6 +251,33 @@ def test_accuracy_is_paired_per_example() -> None:
     assert decision.verdict is Verdict.NOT_MEASURABLE
 
 
+@pytest.mark.parametrize("decide", [metrics.decide_relative, metrics.decide_versus_stored])
+@pytest.mark.parametrize("paired", [True, False])
+def test_other_examples_are_not_comparable(
+    decide: Callable[[str, Run, Run, float, float], Decision], paired: bool
+) -> None:
+    """As many of them, but of another file."""
+    one, other = both()
+    one.correct = other.correct = np.arange(1000) < 900
+    assert decide("accuracy", one, other, 5.0, 0.05).verdict is Verdict.PASS
+    other.accuracy = {**(other.accuracy or {}), "data_sha256": "ef" * 32}
+    if not paired:
+        other.paired = None
+    decision = decide("accuracy", one, other, 5.0, 0.05)
+    assert decision.verdict is Verdict.NOT_MEASURABLE
+    assert "cdcdcdcd" in decision.reason
+    assert "efefefef" in decision.reason
+
+
+def test_a_listed_run_has_its_accuracy() -> None:
+    """Without its examples, which only `get` loads: trends read what is listed."""
+    with RunStore.open() as store:
+        store.add(sample_runs.measured_run())
+        (listed,) = store.list()
+    assert listed.correct is None
+    assert METRICS["accuracy"].value(listed) == 0.71
+
+
 @pytest.mark.parametrize(
     ("limit", "verdict"),
     [(1.2, Verdict.PASS), (1.07, Verdict.INCONCLUSIVE), (1.0, Verdict.FAIL)],
@@ -220,9 +289,9 @@ def test_the_sustained_ratio_is_decided_by_its_interval(limit: float, verdict: V
 
 def test_sustained_ratios_are_compared() -> None:
     one, other = both()
-    one.sustained = {"ratio": 1.5, "ci95": [1.45, 1.55]}
+    one.sustained = {"ratio": 1.5, "ci95": [1.45, 1.55], "df": 40, "window_s": 60.0}
     assert metrics.decide_relative("sustained_ratio", one, other, 0.1, 0.05).verdict is Verdict.FAIL
-    one.sustained = {"ratio": 1.07, "ci95": None}
+    one.sustained = {"ratio": 1.07, "ci95": None, "df": None, "window_s": 60.0}
     unknown = metrics.decide_relative("sustained_ratio", one, other, 0.1, 0.05)
     assert unknown.verdict is Verdict.INCONCLUSIVE
 
@@ -277,9 +346,9 @@ def test_a_comparison_that_crashes_is_no_verdict(
     one, other = both()
     for function in ("decide_energy", "decide_energy_ratio"):
         monkeypatch.setattr(energy, function, broken)
+    monkeypatch.setattr(sustained, "decide_sustained", broken)
     for function in (
-        "decide_level", "decide_percentile", "exact", "_decide_extremes", "_decide_interval",
-        "_decide_unsequential", "Mean",
+        "decide_level", "decide_percentile", "exact", "_decide_extremes", "_decide_unsequential", "Mean",
     ):  # fmt: skip
         monkeypatch.setattr(metrics, function, broken)
     monkeypatch.setattr(metrics.accuracy, "decide_accuracy", broken)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tiny
 from edgeopt.agent.v1 import agent_pb2, benchmark_pb2, device_pb2
 from edgeopt_host import device_push as module
+from edgeopt_host.data import LabelledData
 from edgeopt_host.errors import (
     Cancelled,
     DeviceError,
@@ -21,9 +24,10 @@ from edgeopt_host.errors import (
     UsageError,
 )
 from edgeopt_host.inventory import Device
-from edgeopt_host.modelfile import ModelFile
+from edgeopt_host.looks import Answer
+from edgeopt_host.modelfile import Digest, ModelFile
 from edgeopt_host.observer import Observer
-from edgeopt_host.plan import Execution, InputRange, Inputs, Provider
+from edgeopt_host.plan import Execution, InputRange, Inputs, Plan, Provider, StartCondition
 from edgeopt_host.push import Request, push
 from edgeopt_host.run import Run
 from edgeopt_host.store import PendingRun, RunStore
@@ -48,13 +52,15 @@ class _Agent:
         self.acknowledged: list[str] = []
         self.forgotten: list[str] = []
         self.listens = True
+        self.features: list[str] = []
 
     def status(self) -> agent_pb2.GetStatusResponse:
         return agent_pb2.GetStatusResponse()
 
     def device(self) -> device_pb2.Device:
         return device_pb2.Device(
-            runtimes=[device_pb2.RuntimeFacts(name=name) for name in ("onnx", "tflite")]
+            runtimes=[device_pb2.RuntimeFacts(name=name) for name in ("onnx", "tflite")],
+            features=self.features,
         )
 
     def upload(self, *_: object) -> int:
@@ -362,3 +368,121 @@ def test_a_delegates_file_is_found_by_the_local_agent_wherever_it_runs(
         (benchmark,) = agents[name].asked
         sent = [provider.name for provider in benchmark.subjects[0].providers]
         assert sent == [first, "libelsewhere.so"]
+
+
+FEATURES: dict[str, dict[str, Any]] = {
+    "comparisons": {"paired": True},
+    "load_shapes": {"plan": Plan(batch=2)},
+    "sustained": {"plan": Plan().sustained(60)},
+    "start_condition": {"plan": Plan(start=StartCondition())},
+    "looks": {"judge": lambda _: Answer.CONTINUE},
+    "energy": {"energy": True},
+    "evaluation": {},
+}
+
+
+def asking_for(feature: str, folder: Path) -> Request:
+    request = Request(**FEATURES[feature])
+    if feature != "evaluation":
+        return request
+    np.savez(folder / "data.npz", x_test=np.zeros((2, 4), np.float32), y_test=np.arange(2))
+    return replace(request, data=LabelledData.open(folder / "data.npz"))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_what_an_old_agent_would_ignore_is_refused_before_anything_is_sent(
+    agents: dict[str, _Agent],
+    models: list[ModelFile],
+    tmp_path: Path,
+    feature: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = agents["pi4"]
+    sent: list[object] = []
+
+    def upload(*file: object) -> int:
+        sent.append(file)
+        return 0
+
+    monkeypatch.setattr(agent, "upload", upload)
+    request = asking_for(feature, tmp_path)
+    # Waiting for a condition asks for looks as well.
+    agent.features = [name for name in FEATURES if name != feature]
+    runs = pushed(models, request=request)
+    assert reasons(runs) == ["AGENT_TOO_OLD"] * 2
+    for run in runs:
+        assert run.error is not None
+        assert f"lacks {feature} and" in run.error.message
+        assert "update edgeopt on the device" in run.error.message
+    assert (sent, agent.asked) == ([], [])
+    agent.features = []
+    assert reasons(pushed(models, request=request)) == ["AGENT_TOO_OLD"] * 2
+    agent.features = list(FEATURES)
+    pushed(models, request=request)
+    assert agent.asked
+
+
+@pytest.mark.parametrize("plan", [Plan(), Plan().quick(), Plan(batch=1, streams=1)])
+def test_a_plain_push_needs_no_feature(
+    agents: dict[str, _Agent], models: list[ModelFile], plan: Plan
+) -> None:
+    agents["pi4"].features = []
+    assert reasons(pushed(models, request=Request(plan=plan))) == [None, None]
+
+
+@pytest.mark.parametrize("plan", [Plan(streams=2), Plan().paced(5)])
+def test_other_shapes_of_load_need_it_too(
+    agents: dict[str, _Agent], models: list[ModelFile], plan: Plan
+) -> None:
+    agents["pi4"].features = ["looks"]
+    assert reasons(pushed(models, request=Request(plan=plan))) == ["AGENT_TOO_OLD"] * 2
+
+
+def test_energy_that_an_old_agent_cannot_measure_says_why(
+    agents: dict[str, _Agent], models: list[ModelFile]
+) -> None:
+    agents["pi4"].features = []
+    (run, _) = pushed(models, request=Request(energy=True))
+    assert run.energy.status == "unavailable"
+    assert run.energy.reason == "the agent is too old; update edgeopt on the device"
+
+
+def test_labels_do_not_leave_the_host(
+    agents: dict[str, _Agent],
+    models: list[ModelFile],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent = agents["pi4"]
+    agent.features = list(FEATURES)
+    sent: dict[Digest, list[str]] = {}
+
+    def upload(path: Path, digest: Digest, _: object) -> int:
+        if path.suffix == ".npz":
+            assert Digest.of(path) == digest
+            with np.load(path) as archive:
+                sent[digest] = archive.files
+        return 0
+
+    monkeypatch.setattr(agent, "upload", upload)
+    request = asking_for("evaluation", tmp_path)
+    (run, _) = pushed(models, request=request)
+    assert list(sent.values()) == [["x_test"]]
+    (digest,) = sent
+    assert agent.asked[0].plan.evaluation_data.sha256 == digest.sha256
+    # The run tells the user's file.
+    assert run.request is not None
+    assert run.request["data"]["sha256"] == Digest.of(tmp_path / "data.npz").sha256
+
+
+def test_results_of_an_agent_of_the_first_release_are_figures(
+    agents: dict[str, _Agent], models: list[ModelFile]
+) -> None:
+    """Blocks without durations, CPU time and rounds; launches without streams."""
+    agents["pi4"].features = []
+    (run, _) = pushed(models)
+    assert run.error is None
+    assert run.latency_ms.p50 == 1.0
+    assert run.throughput_per_s is not None
+    (launch,) = run.launches
+    assert launch.timed_ns == 10**8

@@ -246,7 +246,7 @@ def _rule_figures(rules: Sequence[RuleResult]) -> list[tuple[str, Markup]]:
         (_wording.LIMITS, absolute, "Distance from the limit", "figure over limit (%)"),
     )
     return [
-        (caption, Markup(plots.ratios(list(itertools.chain(*rows)), title, label)))  # noqa: S704
+        (caption, Markup(plots.ratios(list(itertools.chain(*rows)), title, label)))  # noqa: S704 - escaped there
         for caption, rows, title, label in drawn
         if any(rows)
     ]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65\x64geopt/agent/v1/device.proto\x12\x10\x65\x64geopt.agent.v1\"\xb0\x03\n\x06\x44\x65vice\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12&\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x17.edgeopt.agent.v1.Board\x12\"\n\x03\x63pu\x18\x03 \x01(\x0b\x32\x15.edgeopt.agent.v1.Cpu\x12(\n\x06memory\x18\x04 \x01(\x0b\x32\x18.edgeopt.agent.v1.Memory\x12-\n\x02os\x18\x05 \x01(\x0b\x32!.edgeopt.agent.v1.OperatingSystem\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\x12\x10\n\x08\x65mulator\x18\x07 \x01(\t\x12\x30\n\x08runtimes\x18\x08 \x03(\x0b\x32\x1e.edgeopt.agent.v1.RuntimeFacts\x12.\n\x07sensors\x18\t \x03(\x0b\x32\x1d.edgeopt.agent.v1.SensorFacts\x12\x1a\n\x12storage_free_bytes\x18\n \x01(\x03\x12\x32\n\x0b\x63onfinement\x18\x0b \x01(\x0b\x32\x1d.edgeopt.agent.v1.Confinement\x12\x14\n\x0c\x61llowed_code\x18\x0c \x03(\t\"2\n\x0b\x43onfinement\x12\x12\n\nmechanisms\x18\x01 \x03(\t\x12\x0f\n\x07missing\x18\x02 \x03(\t\"&\n\x05\x42oard\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"\xba\x01\n\x03\x43pu\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x15\n\rlogical_cores\x18\x03 \x01(\x05\x12\x16\n\x0ephysical_cores\x18\x04 \x01(\x05\x12.\n\x08\x63lusters\x18\x05 \x03(\x0b\x32\x1c.edgeopt.agent.v1.CpuCluster\x12\x19\n\x11performance_cores\x18\x06 \x01(\x05\x12\x14\n\x0cusable_cores\x18\x07 \x01(\x05\"\\\n\nCpuCluster\x12\r\n\x05\x63ores\x18\x01 \x03(\x05\x12\x0e\n\x06min_hz\x18\x02 \x01(\x03\x12\x0e\n\x06max_hz\x18\x03 \x01(\x03\x12\x10\n\x08governor\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\"K\n\x06Memory\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x61vailable_bytes\x18\x03 \x01(\x03\"?\n\x0fOperatingSystem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06kernel\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\"t\n\x0cRuntimeFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eimplementation\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x1a\n\x12unavailable_reason\x18\x05 \x01(\t\"\x91\x01\n\x0bSensorFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x1f.edgeopt.agent.v1.SensorChannel\x12\x17\n\x0fmin_interval_ns\x18\x03 \x01(\x03\x12\x1a\n\x12unavailable_reason\x18\x04 \x01(\t\x12\x0c\n\x04slow\x18\x05 \x01(\x08\"\xd0\x04\n\rSensorChannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x08quantity\x18\x02 \x01(\x0e\x32(.edgeopt.agent.v1.SensorChannel.Quantity\x12\x34\n\x05scope\x18\x03 \x01(\x0e\x32%.edgeopt.agent.v1.SensorChannel.Scope\x12\x12\n\ngain_error\x18\x04 \x01(\x01\x12\x10\n\x08\x61veraged\x18\x05 \x01(\x08\x12\x10\n\x08wraps_at\x18\x06 \x01(\x01\"\x8f\x02\n\x08Quantity\x12\x18\n\x14QUANTITY_UNSPECIFIED\x10\x00\x12 \n\x1cQUANTITY_TEMPERATURE_CELSIUS\x10\x01\x12\x15\n\x11QUANTITY_CLOCK_HZ\x10\x02\x12\x15\n\x11QUANTITY_POWER_MW\x10\x03\x12\x16\n\x12QUANTITY_ENERGY_MJ\x10\x04\x12\x17\n\x13QUANTITY_VOLTAGE_MV\x10\x05\x12\x17\n\x13QUANTITY_CURRENT_MA\x10\x06\x12\x1b\n\x17QUANTITY_THROTTLE_FLAGS\x10\x07\x12\x1b\n\x17QUANTITY_THROTTLE_COUNT\x10\x08\x12\x15\n\x11QUANTITY_CHARGING\x10\t\"u\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCOPE_INPUT\x10\x01\x12\x0e\n\nSCOPE_RAIL\x10\x02\x12\x0e\n\nSCOPE_PART\x10\x03\x12\x11\n\rSCOPE_BATTERY\x10\x04\x12\x11\n\rSCOPE_PACKAGE\x10\x05\"N\n\x0cSensorSample\x12\x0f\n\x07time_ns\x18\x01 \x01(\x03\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x1d.edgeopt.agent.v1.SensorValue\"-\n\x0bSensorValue\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x65\x64geopt/agent/v1/device.proto\x12\x10\x65\x64geopt.agent.v1\"\xc2\x03\n\x06\x44\x65vice\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12&\n\x05\x62oard\x18\x02 \x01(\x0b\x32\x17.edgeopt.agent.v1.Board\x12\"\n\x03\x63pu\x18\x03 \x01(\x0b\x32\x15.edgeopt.agent.v1.Cpu\x12(\n\x06memory\x18\x04 \x01(\x0b\x32\x18.edgeopt.agent.v1.Memory\x12-\n\x02os\x18\x05 \x01(\x0b\x32!.edgeopt.agent.v1.OperatingSystem\x12\x10\n\x08\x65mulated\x18\x06 \x01(\x08\x12\x10\n\x08\x65mulator\x18\x07 \x01(\t\x12\x30\n\x08runtimes\x18\x08 \x03(\x0b\x32\x1e.edgeopt.agent.v1.RuntimeFacts\x12.\n\x07sensors\x18\t \x03(\x0b\x32\x1d.edgeopt.agent.v1.SensorFacts\x12\x1a\n\x12storage_free_bytes\x18\n \x01(\x03\x12\x32\n\x0b\x63onfinement\x18\x0b \x01(\x0b\x32\x1d.edgeopt.agent.v1.Confinement\x12\x14\n\x0c\x61llowed_code\x18\x0c \x03(\t\x12\x10\n\x08\x66\x65\x61tures\x18\r \x03(\t\"2\n\x0b\x43onfinement\x12\x12\n\nmechanisms\x18\x01 \x03(\t\x12\x0f\n\x07missing\x18\x02 \x03(\t\"&\n\x05\x42oard\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\"\xba\x01\n\x03\x43pu\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x02 \x01(\t\x12\x15\n\rlogical_cores\x18\x03 \x01(\x05\x12\x16\n\x0ephysical_cores\x18\x04 \x01(\x05\x12.\n\x08\x63lusters\x18\x05 \x03(\x0b\x32\x1c.edgeopt.agent.v1.CpuCluster\x12\x19\n\x11performance_cores\x18\x06 \x01(\x05\x12\x14\n\x0cusable_cores\x18\x07 \x01(\x05\"\\\n\nCpuCluster\x12\r\n\x05\x63ores\x18\x01 \x03(\x05\x12\x0e\n\x06min_hz\x18\x02 \x01(\x03\x12\x0e\n\x06max_hz\x18\x03 \x01(\x03\x12\x10\n\x08governor\x18\x04 \x01(\t\x12\r\n\x05model\x18\x05 \x01(\t\"K\n\x06Memory\x12\x13\n\x0btotal_bytes\x18\x01 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x61vailable_bytes\x18\x03 \x01(\x03\"?\n\x0fOperatingSystem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06kernel\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\"t\n\x0cRuntimeFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eimplementation\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x1a\n\x12unavailable_reason\x18\x05 \x01(\t\"\x91\x01\n\x0bSensorFacts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x1f.edgeopt.agent.v1.SensorChannel\x12\x17\n\x0fmin_interval_ns\x18\x03 \x01(\x03\x12\x1a\n\x12unavailable_reason\x18\x04 \x01(\t\x12\x0c\n\x04slow\x18\x05 \x01(\x08\"\xd0\x04\n\rSensorChannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12:\n\x08quantity\x18\x02 \x01(\x0e\x32(.edgeopt.agent.v1.SensorChannel.Quantity\x12\x34\n\x05scope\x18\x03 \x01(\x0e\x32%.edgeopt.agent.v1.SensorChannel.Scope\x12\x12\n\ngain_error\x18\x04 \x01(\x01\x12\x10\n\x08\x61veraged\x18\x05 \x01(\x08\x12\x10\n\x08wraps_at\x18\x06 \x01(\x01\"\x8f\x02\n\x08Quantity\x12\x18\n\x14QUANTITY_UNSPECIFIED\x10\x00\x12 \n\x1cQUANTITY_TEMPERATURE_CELSIUS\x10\x01\x12\x15\n\x11QUANTITY_CLOCK_HZ\x10\x02\x12\x15\n\x11QUANTITY_POWER_MW\x10\x03\x12\x16\n\x12QUANTITY_ENERGY_MJ\x10\x04\x12\x17\n\x13QUANTITY_VOLTAGE_MV\x10\x05\x12\x17\n\x13QUANTITY_CURRENT_MA\x10\x06\x12\x1b\n\x17QUANTITY_THROTTLE_FLAGS\x10\x07\x12\x1b\n\x17QUANTITY_THROTTLE_COUNT\x10\x08\x12\x15\n\x11QUANTITY_CHARGING\x10\t\"u\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCOPE_INPUT\x10\x01\x12\x0e\n\nSCOPE_RAIL\x10\x02\x12\x0e\n\nSCOPE_PART\x10\x03\x12\x11\n\rSCOPE_BATTERY\x10\x04\x12\x11\n\rSCOPE_PACKAGE\x10\x05\"N\n\x0cSensorSample\x12\x0f\n\x07time_ns\x18\x01 \x01(\x03\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x1d.edgeopt.agent.v1.SensorValue\"-\n\x0bSensorValue\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,31 +32,31 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'edgeopt.agent.v1.device_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEVICE']._serialized_start=52
-  _globals['_DEVICE']._serialized_end=484
-  _globals['_CONFINEMENT']._serialized_start=486
-  _globals['_CONFINEMENT']._serialized_end=536
-  _globals['_BOARD']._serialized_start=538
-  _globals['_BOARD']._serialized_end=576
-  _globals['_CPU']._serialized_start=579
-  _globals['_CPU']._serialized_end=765
-  _globals['_CPUCLUSTER']._serialized_start=767
-  _globals['_CPUCLUSTER']._serialized_end=859
-  _globals['_MEMORY']._serialized_start=861
-  _globals['_MEMORY']._serialized_end=936
-  _globals['_OPERATINGSYSTEM']._serialized_start=938
-  _globals['_OPERATINGSYSTEM']._serialized_end=1001
-  _globals['_RUNTIMEFACTS']._serialized_start=1003
-  _globals['_RUNTIMEFACTS']._serialized_end=1119
-  _globals['_SENSORFACTS']._serialized_start=1122
-  _globals['_SENSORFACTS']._serialized_end=1267
-  _globals['_SENSORCHANNEL']._serialized_start=1270
-  _globals['_SENSORCHANNEL']._serialized_end=1862
-  _globals['_SENSORCHANNEL_QUANTITY']._serialized_start=1472
-  _globals['_SENSORCHANNEL_QUANTITY']._serialized_end=1743
-  _globals['_SENSORCHANNEL_SCOPE']._serialized_start=1745
-  _globals['_SENSORCHANNEL_SCOPE']._serialized_end=1862
-  _globals['_SENSORSAMPLE']._serialized_start=1864
-  _globals['_SENSORSAMPLE']._serialized_end=1942
-  _globals['_SENSORVALUE']._serialized_start=1944
-  _globals['_SENSORVALUE']._serialized_end=1989
+  _globals['_DEVICE']._serialized_end=502
+  _globals['_CONFINEMENT']._serialized_start=504
+  _globals['_CONFINEMENT']._serialized_end=554
+  _globals['_BOARD']._serialized_start=556
+  _globals['_BOARD']._serialized_end=594
+  _globals['_CPU']._serialized_start=597
+  _globals['_CPU']._serialized_end=783
+  _globals['_CPUCLUSTER']._serialized_start=785
+  _globals['_CPUCLUSTER']._serialized_end=877
+  _globals['_MEMORY']._serialized_start=879
+  _globals['_MEMORY']._serialized_end=954
+  _globals['_OPERATINGSYSTEM']._serialized_start=956
+  _globals['_OPERATINGSYSTEM']._serialized_end=1019
+  _globals['_RUNTIMEFACTS']._serialized_start=1021
+  _globals['_RUNTIMEFACTS']._serialized_end=1137
+  _globals['_SENSORFACTS']._serialized_start=1140
+  _globals['_SENSORFACTS']._serialized_end=1285
+  _globals['_SENSORCHANNEL']._serialized_start=1288
+  _globals['_SENSORCHANNEL']._serialized_end=1880
+  _globals['_SENSORCHANNEL_QUANTITY']._serialized_start=1490
+  _globals['_SENSORCHANNEL_QUANTITY']._serialized_end=1761
+  _globals['_SENSORCHANNEL_SCOPE']._serialized_start=1763
+  _globals['_SENSORCHANNEL_SCOPE']._serialized_end=1880
+  _globals['_SENSORSAMPLE']._serialized_start=1882
+  _globals['_SENSORSAMPLE']._serialized_end=1960
+  _globals['_SENSORVALUE']._serialized_start=1962
+  _globals['_SENSORVALUE']._serialized_end=2007
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Device(_message.Message):
-    __slots__ = ("agent_version", "board", "cpu", "memory", "os", "emulated", "emulator", "runtimes", "sensors", "storage_free_bytes", "confinement", "allowed_code")
+    __slots__ = ("agent_version", "board", "cpu", "memory", "os", "emulated", "emulator", "runtimes", "sensors", "storage_free_bytes", "confinement", "allowed_code", "features")
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     BOARD_FIELD_NUMBER: _ClassVar[int]
     CPU_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +21,7 @@ class Device(_message.Message):
     STORAGE_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONFINEMENT_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_CODE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     agent_version: str
     board: Board
     cpu: Cpu
@@ -33,7 +34,8 @@ class Device(_message.Message):
     storage_free_bytes: int
     confinement: Confinement
     allowed_code: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent_version: _Optional[str] = ..., board: _Optional[_Union[Board, _Mapping]] = ..., cpu: _Optional[_Union[Cpu, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., os: _Optional[_Union[OperatingSystem, _Mapping]] = ..., emulated: bool = ..., emulator: _Optional[str] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeFacts, _Mapping]]] = ..., sensors: _Optional[_Iterable[_Union[SensorFacts, _Mapping]]] = ..., storage_free_bytes: _Optional[int] = ..., confinement: _Optional[_Union[Confinement, _Mapping]] = ..., allowed_code: _Optional[_Iterable[str]] = ...) -> None: ...
+    features: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, agent_version: _Optional[str] = ..., board: _Optional[_Union[Board, _Mapping]] = ..., cpu: _Optional[_Union[Cpu, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., os: _Optional[_Union[OperatingSystem, _Mapping]] = ..., emulated: bool = ..., emulator: _Optional[str] = ..., runtimes: _Optional[_Iterable[_Union[RuntimeFacts, _Mapping]]] = ..., sensors: _Optional[_Iterable[_Union[SensorFacts, _Mapping]]] = ..., storage_free_bytes: _Optional[int] = ..., confinement: _Optional[_Union[Confinement, _Mapping]] = ..., allowed_code: _Optional[_Iterable[str]] = ..., features: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Confinement(_message.Message):
     __slots__ = ("mechanisms", "missing")

@@ -133,6 +133,25 @@ def test_the_verdict_is_the_exit_code_whatever_happens_to_the_files(
     assert "No space left" in ended.err
 
 
+def test_a_rule_that_is_for_no_device_is_told_or_refused(
+    host: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("m.onnx").touch()
+    host("device", "add", "pi4", "unix:/nowhere/agent.sock", "--tag=pi", "--no-check")
+    found = GateResult(Verdict.PASS, [sample()])
+    monkeypatch.setattr("edgeopt_host.gate.run.Gate.decide", lambda *_: found)
+    tagged = '[[rule]]\nmetric = "size_mb"\nmax = 9\ntags = ["pi"]\n'
+    model = ("--candidate", "m.onnx", "--baseline", "m.onnx", "--device", "local")
+    Path("p.toml").write_text(f"{HEAD}{RULE}{tagged}")
+    refused = host("gate", "run", "p.toml", *model)
+    assert (refused.code, refused.out) == (2, "")
+    assert "p.toml, line 5: size_mb is required on devices that are tagged pi" in refused.err
+    Path("p.toml").write_text(f"{HEAD}{RULE}{tagged}required = false\n")
+    told = host("gate", "run", "p.toml", *model)
+    assert told.code == 0
+    assert told.err == "p.toml, line 5: size_mb is for none of these devices\n"
+
+
 def test_every_verdict_has_a_code() -> None:
     assert set(EXIT_CODES) == set(Verdict)
 

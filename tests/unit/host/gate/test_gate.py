@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeopt_host import baselines
 from edgeopt_host.errors import UsageError
 from edgeopt_host.gate import measure as measuring
 from edgeopt_host.gate.read import read
@@ -43,6 +44,9 @@ class Bench:
     ) -> None:
         self.factor = factor
         self.change = change
+        # Whether a device's host is quick enough to be heard.
+        self.hears = True
+        self.answers: list[Answer] = []
         self.asked: list[dict[str, Any]] = []
         self.runs: list[Run] = []
 
@@ -65,7 +69,10 @@ class Bench:
                 run.launches = made[:done]
             self.change(runs)
             judge = asked["judge"]
-            if judge is not None and judge(runs) is Answer.STOP:
+            if judge is None:
+                continue
+            self.answers.append(judge(runs))
+            if self.hears and self.answers[-1] is Answer.STOP:
                 break
         self.runs += runs
         return runs
@@ -174,6 +181,38 @@ def test_the_last_look_comes_early_when_the_budget_is_spent(gate: GateOf) -> Non
     assert (only(result).looks, only(result).device_seconds) == (2, 20.0)
 
 
+def test_who_does_not_hear_that_it_should_stop_spends_no_more_of_the_error_rate(
+    gate: GateOf,
+) -> None:
+    """Launches of 2 s each: the budget of 20 s is spent after five of ten."""
+
+    def slow(runs: list[Run]) -> None:
+        for run in runs:
+            run.launches[-1].timed_ns = 2 * 10**9
+
+    bench = Bench(1.03, slow)
+    bench.hears = False
+    text = P50 + "[gate]\nerror_rate = 0.0001\nbudget_s = 20\n"
+    memory = '[[rule]]\nmetric = "peak_memory_mb"\nmax = 50\n'
+    latency, peak = gate(memory + text).decide(bench, Plan()).rules[::-1]
+    assert [len(run.launches) for run in bench.runs] == [10, 10]
+    assert bench.answers == [Answer.CONTINUE] * 4 + [Answer.STOP] * 6
+    assert (latency.looks, latency.device_seconds) == (2, 20.0)
+    # A peak has no error rate to spend: it is that of all launches.
+    assert (peak.verdict, peak.device_seconds) == (Verdict.PASS, 40.0)
+
+
+def test_a_spent_budget_ends_it_whether_or_not_the_last_launch_counts(gate: GateOf) -> None:
+    def slow(runs: list[Run]) -> None:
+        for run in runs:
+            run.launches[-1].timed_ns = 4 * 10**9
+            run.launches[-1].tainted = "throttled" if run.launches[-1].number else None
+
+    bench = Bench(1.03, slow)
+    gate(P50 + "[gate]\nbudget_s = 20\n").decide(bench, Plan())
+    assert [len(run.launches) for run in bench.runs] == [3, 3]
+
+
 def test_launches_that_do_not_count_bring_no_look_of_their_own(gate: GateOf) -> None:
     def disturbed(runs: list[Run]) -> None:
         for run in runs:
@@ -275,6 +314,12 @@ def test_devices_get_what_their_rules_need_and_no_more(gate: GateOf) -> None:
     assert result.verdict is Verdict.PASS
 
 
+def test_advisory_rules_that_are_for_no_device_are_told(gate: GateOf) -> None:
+    advisory = P95.format(8) + 'tags = ["jetson"]\nrequired = false\n'
+    assert [rule.metric for rule in gate(P50 + advisory).left_out] == ["p95_latency_ms"]
+    assert gate(P50 + advisory, devices=["pi4", "nano"]).left_out == []
+
+
 def test_a_device_that_cannot_be_reached_is_not_measurable_and_not_asked_again(
     gate: GateOf,
 ) -> None:
@@ -343,8 +388,9 @@ def test_a_bug_between_decisions_is_no_verdict(
     judge: list[Any] = []
     bench.change = lambda runs: judge.append(bench.asked[-1]["judge"])  # noqa: ARG005
     monkeypatch.setattr(measuring, "_seconds", broken)
-    with pytest.raises(RuntimeError):
-        wanted.decide(bench, Plan())
+    rule = only(wanted.decide(bench, Plan()))
+    assert rule.verdict is Verdict.NOT_MEASURABLE
+    assert "boom" in rule.reason
     assert judge[0](bench.runs) is Answer.STOP
 
 
@@ -400,7 +446,7 @@ def test_accuracy_is_compared_example_by_example(gate: GateOf) -> None:
 def test_energy_and_sustained_load_have_benchmarks_of_their_own(gate: GateOf) -> None:
     def hot(runs: list[Run]) -> None:
         for run in runs:
-            run.sustained = {"ratio": 1.4, "ci95": [1.35, 1.45]}
+            run.sustained = {"ratio": 1.4, "ci95": [1.35, 1.45], "df": 40, "window_s": 60.0}
             run.energy.status, run.energy.reason = "unavailable", "the device has no power sensor"
 
     rules = (
@@ -453,6 +499,18 @@ def test_the_candidate_warms_up_as_a_stored_baseline_did(gate: GateOf, store: Ru
     assert [asked["plan"].warmup_s for asked in bench.asked] == [1.5, 0.5]
 
 
+def test_each_device_warms_up_as_its_own_stored_baseline_did(gate: GateOf, store: RunStore) -> None:
+    for device, warmup_s in (("pi4", 1.5), ("nano", 0.25)):
+        (run,) = paired_runs(1.0, names=("old.onnx",), launches=10, seed=99, device=device)
+        run.paired, run.request = None, {"plan": {"warmup_s": warmup_s, "duration_s": 2.0}}
+        store.add(run)
+        baselines.set_(store, "main", str(run.id))
+    bench = Bench()
+    gate(P50, baseline="main", devices=["pi4", "nano"]).decide(bench, Plan())
+    asked = {(*asked["devices"], asked["plan"].warmup_s) for asked in bench.asked}
+    assert asked == {("pi4", 1.5), ("nano", 0.25)}
+
+
 def test_a_stored_baseline_that_is_not_comparable_is_refused_with_the_difference(
     gate: GateOf, store: RunStore
 ) -> None:
@@ -485,7 +543,12 @@ def test_two_stored_runs_need_no_device(gate: GateOf, store: RunStore) -> None:
         ('[[rule]]\nmetric = "accuracy"\nmin = 0.9\n', {}, "add --data FILE.npz"),
         (P50 + 'devices = ["pi5"]\n', {}, r"policy.toml, line 2: no device is called 'pi5'"),
         (P50 + 'tags = ["phone"]\n', {}, r"policy.toml, line 2: no device is tagged 'phone'"),
-        (P50 + 'tags = ["jetson"]\n', {}, "no rule of policy.toml is for pi4"),
+        (P50 + 'tags = ["jetson"]\nrequired = false\n', {}, "no rule of policy.toml is for pi4"),
+        (
+            P50 + P95.format(8) + 'tags = ["jetson"]\n', {},
+            r"policy.toml, line 5: p95_latency_ms is required .* tagged jetson, .* \(pi4\) none is:",
+        ),
+        (P50 + 'devices = ["nano"]\n' + P95.format(8), {}, "line 2: p50_latency_ms .* called nano"),
         (P50, {"devices": ["pi5"]}, "no device is called 'pi5'"),
         (P50, {"candidate": "nwe.onnx"}, "'nwe.onnx' is no file, and no stored run has the id"),
         (P50, {"baseline": "best"}, "--baseline best: it is no file; 'best' is no baseline, and no stored"),

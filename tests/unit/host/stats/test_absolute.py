@@ -118,3 +118,33 @@ def test_degenerate_levels_decide_nothing() -> None:
     for impossible in (0.0, -1.0, float("nan")):
         decision = absolute.decide_level(alike, "load", impossible, 0.05)
         assert decision.verdict in {Verdict.NOT_MEASURABLE, Verdict.INCONCLUSIVE}
+
+
+def _uneven(launches: int = 12) -> list[Launch]:
+    """Every third takes three times as long as the others."""
+    generator = np.random.default_rng(22)
+    return [
+        traces.launch(
+            (3.0 if n % 3 == 0 else 1.0) * np.exp(0.1 * generator.standard_normal(200)), n
+        )
+        for n in range(launches)
+    ]
+
+
+def test_launches_that_differ_pass_a_limit_that_none_comes_near() -> None:
+    """By the share alone they would not, however high the limit."""
+    made = _uneven()
+    slowest = max(float(launch.blocks[0].latency_ns.max()) for launch in made) / 1e6
+    assert absolute.decide_percentile(made, 95, 50.0, 0.01).verdict is Verdict.PASS
+    near = absolute.decide_percentile(made, 95, 1.5 * slowest, 0.01)
+    assert near.verdict is Verdict.INCONCLUSIVE
+    few = absolute.decide_percentile(_uneven(9), 95, 50.0, 0.01)
+    assert few.verdict is Verdict.INCONCLUSIVE
+
+
+def test_out_of_reach_is_the_tolerance_limit_of_normal_figures() -> None:
+    """Hahn & Meeker's table: of ten, 2.911 standard deviations hold 95 % at 95 %."""
+    logs = np.linspace(-1, 1, 10)
+    made = [traces.launch(np.full(10, np.exp(x)), n) for n, x in enumerate(logs)]
+    limit = float(np.exp(2.911 * logs.std(ddof=1)))
+    assert absolute._out_of_reach(made, limit, 0.05) == pytest.approx(0.05, abs=0.0005)

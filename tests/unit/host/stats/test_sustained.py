@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 
 from edgeopt_host.run import Block, Device, Launch, Model, Reading, Run, RuntimeUsed
 from edgeopt_host.stats import sustained
@@ -117,6 +118,39 @@ def test_verdicts() -> None:
     assert failed.estimate is not None
     assert failed.estimate.low < failed.estimate.value < failed.estimate.high
     assert sustained.decide_sustained(slower, 1.25, 0.0001).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_stored_run_is_decided_as_when_it_was_measured() -> None:
+    """By Student's t with the run's own degrees of freedom: its launches are not needed."""
+    made = launch(np.where(np.arange(600) < 200, 12.0, 15.0))
+    stored = run(made)
+    stored.launches = []
+    ends = sustained._Ends.of(made).log_ratio()
+    assert ends is not None
+    assert stored.sustained is not None
+    assert stored.sustained["df"] == ends.count - 1
+    decision = sustained.decide_sustained(stored, 1.249, 0.05)
+    expected = ends.p_values(math.log(1.249))
+    assert (decision.p_pass, decision.p_fail) == pytest.approx(expected)
+
+
+def test_few_blocks_are_not_sure_at_a_tiny_error_rate() -> None:
+    """Three standard errors of a normal are .001, of a t of two degrees of freedom .05."""
+    few, many = run(launch([10.0] * 600)), run(launch([10.0] * 600))
+    for of, freedom in ((few, 2), (many, 2000)):
+        half = 0.01 * float(stdtrit(freedom, 0.975))
+        interval = [math.exp(-half), math.exp(half)]
+        of.sustained = {"ratio": 1.0, "ci95": interval, "df": freedom, "window_s": 60.0}
+    limit = math.exp(0.04)
+    assert sustained.decide_sustained(many, limit, 0.001).verdict is Verdict.PASS
+    assert sustained.decide_sustained(few, limit, 0.001).verdict is Verdict.INCONCLUSIVE
+    assert sustained.decide_sustained(few, limit, 0.05).verdict is Verdict.PASS
+    margin = limit - 1
+    assert sustained.decide_sustained_ratio(many, many, 2 * margin, 0.001).verdict is Verdict.PASS
+    unsure = sustained.decide_sustained_ratio(few, many, margin, 0.001)
+    assert unsure.verdict is Verdict.INCONCLUSIVE
+    slower = sustained.decide_sustained_ratio(few, many, 0.1, 0.05)
+    assert slower.verdict is Verdict.PASS
 
 
 def test_what_was_not_sustained_is_not_measurable() -> None:
