@@ -13,6 +13,7 @@ import numpy as np
 from edgeopt.agent.v1 import benchmark_pb2, blob_pb2
 from edgeopt_host import _enums, validity
 from edgeopt_host._states import ENDED_BADLY
+from edgeopt_host.errors import partner_failed
 from edgeopt_host.run import (
     Block,
     Failure,
@@ -106,10 +107,8 @@ def _blame(failure: benchmark_pb2.Failure, collected: Sequence[Collected]) -> No
     for index, one in enumerate(collected):
         one.failure = told
         if guilty.isdecimal() and index != int(guilty):
-            one.failure = Failure(
-                "PARTNER_FAILED",
-                f"it was measured in turns with another model, which failed: {told.message}",
-            )
+            partner = partner_failed(told.message)
+            one.failure = Failure(partner.reason, partner.message)
 
 
 class _Sorter:

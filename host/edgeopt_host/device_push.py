@@ -18,6 +18,7 @@ from edgeopt_host.errors import (
     EdgeoptError,
     OutcomeUnknown,
     Unreachable,
+    partner_failed,
 )
 from edgeopt_host.inventory import Device
 from edgeopt_host.looks import Looks
@@ -92,9 +93,11 @@ class DevicePush:
                 if self._stop.is_set():
                     break
                 fault = next((model.fault for model in models if model.fault), None)
+                # The others of a comparison are well, and have no figures either.
+                partners = None if fault is None else partner_failed(fault.message)
                 # What never reached the device is an error to show, not a run to keep.
                 made = (
-                    [new_run(self._request, self.device, m, m.fault or fault) for m in models]
+                    [new_run(self._request, self.device, m, m.fault or partners) for m in models]
                     if fault
                     else self._measure(agent, facts, models, fencing_number)
                 )

@@ -73,3 +73,10 @@ class Untrusted(DeviceError):
 class Cancelled(EdgeoptError):
     exit_code = 130
     reason = "CANCELLED"
+
+
+def partner_failed(why: str) -> DeviceError:
+    """Of a model that has no figures because another of the same comparison failed."""
+    return DeviceError(
+        f"it was to be measured in turns with another model, which failed: {why}", "PARTNER_FAILED"
+    )

@@ -201,3 +201,16 @@ def test_fast_models_are_compared_like_others(tmp_path: Path) -> None:
     ((one, other),) = Bench().compare([model, model], plan=SHORT)
     ratio = np.log((one.latency_ms.p50 or 0) / (other.latency_ms.p50 or 1))
     assert abs(ratio) < np.log(3)
+
+
+def test_a_file_that_is_no_model_is_named_and_its_partner_is_not_blamed(
+    models: list[Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model at all")
+    ((good, bad),) = Bench().compare([models[0], broken], plan=SHORT)
+    assert bad.error is not None
+    assert bad.error.reason == "MODEL_INVALID"
+    assert good.error is not None
+    assert good.error.reason == "PARTNER_FAILED"
+    assert "broken.onnx" in good.error.message

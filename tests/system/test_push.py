@@ -54,7 +54,8 @@ def test_a_push_prints_one_document_with_every_key(
     # docs/reference: the keys of edgeopt.push/1; others rely on each of them.
     assert set(run) == {
         "id", "time", "labels", "command", "model", "device", "runtime", "shape", "latency_ms",
-        "throughput_per_s", "throughput_ci95", "load_ms", "first_inference_ms", "harness_overhead_us", "memory", "energy",
+        "throughput_per_s", "throughput_ci95", "load_ms", "first_inference_ms",
+        "harness_overhead_us", "memory", "energy",
         "state", "accuracy", "sustained", "paired", "profile", "warnings", "error", "request",
     }  # fmt: skip
     assert set(run["latency_ms"]) == {

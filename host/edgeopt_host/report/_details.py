@@ -102,7 +102,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Cell]]:
         yield "Throughput", f"{_units.number(run.throughput_per_s)} {what}/s{interval}"
     if run.shape.missed_deadlines is not None:
         rate = _units.number(run.shape.rate_hz or 0.0)
-        yield "Deadlines", f"{100 * run.shape.missed_deadlines:.2g} % missed at {rate} Hz"
+        yield "Deadlines", f"{_units.percent(run.shape.missed_deadlines)} missed at {rate} Hz"
     if run.load_ms is not None and run.first_inference_ms is not None:
         first = _units.duration(run.first_inference_ms)
         yield "Start", f"load {_units.duration(run.load_ms)}, first inference {first}"

@@ -8,6 +8,9 @@ _TIMES = ((1e-6, "ns"), (1e-3, "µs"), (1.0, "ms"), (1e3, "s"))  # in ms
 _SIZES = ((1.0, "B"), (2.0**10, "KB"), (2.0**20, "MB"), (2.0**30, "GB"))
 
 _MOST_DECIMALS = 6
+_MOST_OF_PERCENT = 4
+# From here on, tenths of a percent tell nothing.
+_WHOLE_PERCENT = 100
 
 
 def number(value: float) -> str:
@@ -43,9 +46,54 @@ def interval(middle: float, low: float, high: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1: "97 %", and "99.8 %" where rounding would hide that it is not all."""
-    text = f"{100 * share:.0f}"
-    return f"{100 * share:.1f} %" if text in {"0", "100"} and share not in {0, 1} else f"{text} %"
+    """A share of 1: "97 %", with digits where rounding would hide that it is not all or nothing.
+
+    >>> [percent(x) for x in (1, 0.97, 0.998, 0.0002, 0)]
+    ['100 %', '97 %', '99.8 %', '0.02 %', '0 %']
+    """
+    for decimals in range(_MOST_OF_PERCENT):
+        text = f"{100 * share:.{decimals}f}"
+        if float(text) not in {0, 100} or share in {0, 1}:
+            break
+    return f"{text} %"
+
+
+def change(ratio: float) -> str:
+    """A ratio as a difference in percent, in digits that tell it from none.
+
+    >>> [change(x) for x in (1.032, 0.88, 1.0001, 1.0, 4.14)]
+    ['+3.2 %', '-12.0 %', '+0.01 %', '0.0 %', '+314 %']
+    """
+    value = 100 * (ratio - 1)
+    if abs(value) >= _WHOLE_PERCENT:
+        return f"{value:+.0f} %"
+    for decimals in range(1, _MOST_OF_PERCENT):
+        text = f"{value:+.{decimals}f}"
+        if float(text) != 0:
+            return f"{text} %"
+    return "0.0 %"
+
+
+def figure(value: float, unit: str) -> str:
+    """A figure of a metric of `METRICS`: "12.3 ms", "38.1 MB", "235600/s", "0.912".
+
+    Args:
+        value: in `unit`.
+        unit: the metric's.
+    """
+    match unit:
+        case "ms":
+            return duration(value)
+        case "MB":
+            return size(value * 2**20)
+        case "samples/s":
+            return f"{number(value)}/s"
+    return f"{number(value)} {unit}".strip()
+
+
+def time_unit(milliseconds: float) -> tuple[float, str]:
+    """The unit in which a time is short: how many milliseconds it has, and its name."""
+    return _unit(_TIMES, milliseconds)
 
 
 def _scaled(

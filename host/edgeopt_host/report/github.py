@@ -53,13 +53,18 @@ def summarize(result: GateResult, environment: Mapping[str, str] = os.environ) -
 
 
 def annotations_of(result: GateResult, environment: Mapping[str, str] = os.environ) -> str:
-    """A line per rule that did not pass; empty outside of GitHub Actions.
+    """A line per rule that did not pass, then one per run with warnings; none outside of Actions.
 
-    A required rule that failed or was not measured is an error, the others are warnings.
+    A required rule that failed or was not measured is an error, all else are warnings.
     """
     if environment.get("GITHUB_ACTIONS") != "true":
         return ""
-    return "".join(_line(rule) for rule in result.rules if rule.verdict is not Verdict.PASS)
+    rules = [_line(rule) for rule in result.rules if rule.verdict is not Verdict.PASS]
+    warnings = [
+        f"::warning title={_property(f'edgeopt gate, {where}')}::{_data(said)}\n"
+        for where, said in gate_words.warnings(result).items()
+    ]
+    return "".join([*rules, *warnings])
 
 
 def _line(rule: RuleResult) -> str:

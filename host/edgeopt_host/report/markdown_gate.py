@@ -20,20 +20,21 @@ def render(result: GateResult) -> str:
     symbol = gate_words.SYMBOLS[result.verdict.value]
     lines = [f"### {symbol} Gate: {_safe(gate_words.headline(result))}", ""]
     lines += [_line(_HEAD), _line(_SIDES)]
-    lines += [_line([_safe(cell) for cell in _cells(rule)]) for rule in result.rules]
-    advice = dict.fromkeys(rule.advice for rule in result.rules if rule.advice and rule.required)
-    lines += ["", *(f"- {_safe(one)}" for one in advice)] if advice else []
+    lines += [_line([_safe(cell) for cell in _cells(rule, result)]) for rule in result.rules]
+    advice = gate_words.advice(result)
     tainted = {
         f"launch {launch.number + 1} on {run.device.name} does not count: {launch.tainted}"
         for run in result.runs
         for launch in run.launches
         if launch.tainted is not None
     }
-    lines += ["", *(f"- {_safe(one)}" for one in sorted(tainted))] if tainted else []
+    warnings = [f"{where}: {said}" for where, said in gate_words.warnings(result).items()]
+    for part in (advice, sorted(tainted), warnings):
+        lines += ["", *(f"- {_safe(one)}" for one in part)] if part else []
     return "\n".join(lines) + "\n"
 
 
-def _cells(rule: RuleResult) -> list[str]:
+def _cells(rule: RuleResult, result: GateResult) -> list[str]:
     from edgeopt_host.metrics import METRICS
 
     unit = METRICS[rule.metric].unit if rule.metric in METRICS else ""
@@ -48,7 +49,7 @@ def _cells(rule: RuleResult) -> list[str]:
         gate_words.figure(rule.limit, rule.unit),
         gate_words.figure(rule.candidate, unit),
         gate_words.figure(rule.baseline, unit),
-        rule.reason,
+        "; ".join(said for said in (rule.reason, gate_words.turns(rule, result)) if said),
     ]
 
 

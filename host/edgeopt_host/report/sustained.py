@@ -40,17 +40,25 @@ class Curve:
 
 
 def summary(document: Mapping[str, Any]) -> str:
-    """In words: "last minute 1.25 times the first [1.24, 1.26], 12.1 to 15.1 ms, over 10 min"."""
-    window = document["window_s"]
-    span = "minute" if window == _MINUTE_S else f"{_units.number(window)} s"
+    """In words: "last minute 1.25 times the first [1.24, 1.26] (95 % interval), p50 …, over 10 min"."""
     ends = document["ci95"]
-    interval = f" [{', '.join(map(_units.number, ends))}]" if ends else ""
+    interval = f" [{', '.join(map(_units.number, ends))}] (95 % interval)" if ends else ""
     first, last = document["first_p50_ms"], document["last_p50_ms"]
+    span, why = window(document)
+    asides = [why] if why else []
+    asides += [] if ends else ["no interval from so few blocks"]
     return (
         f"last {span} {_units.number(document['ratio'])} times the first{interval}, p50 "
         f"{_units.duration(first)} to {_units.duration(last, unit_of=first)}, over "
-        f"{_time(document['seconds'])}"
+        f"{time(document['seconds'])}" + (f" ({'; '.join(asides)})" if asides else "")
     )
+
+
+def window(document: Mapping[str, Any]) -> tuple[str, str]:
+    """What stands for the beginning and the end of a run, and why it is no minute; else empty."""
+    if document["window_s"] == _MINUTE_S:
+        return "minute", ""
+    return "tenth", f"first and last tenth, because it lasted {time(document['seconds'])}"
 
 
 def lines(document: Mapping[str, Any], width: int) -> list[str]:
@@ -75,7 +83,7 @@ def lines(document: Mapping[str, Any], width: int) -> list[str]:
     throttled = _columns(curve, "throttled", document["seconds"], columns)
     if any(value > 0 for value in throttled):
         drawn.append(_row("Throttled", "", "".join("▀" if v > 0 else " " for v in throttled)))
-    end = _time(document["seconds"])
+    end = time(document["seconds"])
     drawn.append(_row("", "", f"0{end:>{max(columns - 1, len(end) + 1)}}"))
     return drawn
 
@@ -115,5 +123,6 @@ def _row(name: str, label: str, content: str) -> str:
     return f"  {name:<{_NAME}}{label:>{_LABEL}}  {content}".rstrip()
 
 
-def _time(seconds: float) -> str:
+def time(seconds: float) -> str:
+    """A time: "10 min", or "90 s" of less than two minutes."""
     return f"{seconds / _MINUTE_S:.0f} min" if seconds >= 2 * _MINUTE_S else f"{seconds:.0f} s"
