@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ def paired_runs(
     for index, _ in enumerate(factors):
         name = names[index] if index < len(names) else f"model-{chr(ord('a') + index)}.tflite"
         run = measured_run(name, device)
+        run.model.sha256 = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
         run.model.size_bytes = 4 * _MB + index * 3 * _MB
         run.paired = Paired(f"benchmark-{device}-{seed}", index, [])
         run.shape = Shape(inputs=[Tensor("image", [1, 128, 128, 3], "float32")])

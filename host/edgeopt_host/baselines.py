@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 
 from edgeopt_host.errors import UsageError
 from edgeopt_host.fingerprint import Fingerprint
-from edgeopt_host.metrics import METRICS
+from edgeopt_host.metrics import METRICS, Kind
+from edgeopt_host.report import _units
 from edgeopt_host.run import Run
+from edgeopt_host.stats import launches
+from edgeopt_host.stats.estimate import Mean
 from edgeopt_host.stats.launches import counted
 from edgeopt_host.store import Baseline, RunStore
 from edgeopt_host.validity import is_invalid
@@ -24,6 +27,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FEWEST_LAUNCHES = 2
 # What a replacement is described by.
 _TOLD = ("p50_latency_ms", "p95_latency_ms", "throughput_per_s", "peak_memory_mb", "size_mb")
+
+_Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Replacement:
 
 
 def set_(
-    store: RunStore, name: str, run: str, *, note: str = "", replace: bool = False
+    store: RunStore, name: str, run: str, *, note: str | None = None, replace: bool = False
 ) -> Replacement:
     """Lets a name stand for a run, on the device that it was measured on.
 
@@ -54,7 +59,7 @@ def set_(
         store: where the run is.
         name: letters, digits and `._-`.
         run: its id, or the id's beginning.
-        note: kept beside it.
+        note: kept beside it; None: the one that this run has under this name, if any.
         replace: whether the name may stand for another run of this device so far.
 
     Raises:
@@ -75,6 +80,8 @@ def set_(
             f"the baseline {name!r} of {new.device.name} is run {old.id} of {old.model.name} "
             f"({old.time[:10]}): --replace puts run {new.id} in its place"
         )
+    if note is None:
+        note = next((b.note for b in before if b.run_id == new.id), "")
     baseline = store.set_baseline(name, new, note)
     if old is None:
         return Replacement(baseline, new)
@@ -154,12 +161,20 @@ def find(store: RunStore, name: str, device: str | None = None) -> list[Baseline
 
 
 def _differences(old: Run, new: Run) -> Iterator[str]:
-    for name in _TOLD:
-        metric = METRICS[name]
+    for name, metric in METRICS.items():
         before, now = metric.value(old), metric.value(new)
-        if before and now and before != now:
-            change = 100 * (now / before - 1)
-            yield f"{name} {before:.4g} → {now:.4g} {metric.unit} ({change:+.1f} %)"
+        if before is None or now is None or before == now:
+            continue
+        ends = _interval(old, name), _interval(new, name)
+        beyond = _beyond(*ends)
+        # The rest only where it is beyond what a single run leaves open.
+        if name not in _TOLD and not beyond:
+            continue
+        change = f"{_units.change(now / before)}" if before > 0 else ""
+        within = "within the intervals" if beyond is False else ""
+        aside = ", ".join(part for part in (change, within) if part)
+        figures = f"{_units.figure(before, metric.unit)} → {_units.figure(now, metric.unit)}"
+        yield f"{name} {figures}" + (f" ({aside})" if aside else "")
     if old.model.sha256 != new.model.sha256:
         yield f"model {old.model.name} {old.model.sha256[:8]} → {new.model.name} {new.model.sha256[:8]}"
 
@@ -174,3 +189,28 @@ def _doubts(old: Run, new: Run) -> Iterator[str]:
             "the same model on the same device was slower before, beyond both intervals: if this run was "
             "a lucky one, later ones will fail against it; measure it again before you rely on it"
         )
+
+
+def _beyond(one: _Ends | None, other: _Ends | None) -> bool | None:
+    """Whether two intervals have nothing in common; None: one is not known."""
+    if one is None or other is None:
+        return None
+    return one[1] < other[0] or other[1] < one[0]
+
+
+def _interval(run: Run, metric: str) -> _Ends | None:
+    """The 95 % interval of a figure, in the metric's unit."""
+    known = {
+        "p50_latency_ms": run.latency_ms.p50_ci95,
+        "throughput_per_s": run.throughput_ci95,
+        "energy_per_inference_mj": run.energy.ci95,
+        "accuracy": (run.accuracy or {}).get("ci95"),
+        "sustained_ratio": (run.sustained or {}).get("ci95"),
+    }.get(metric)
+    if known:
+        return float(known[0]), float(known[1])
+    if METRICS[metric].kind is not Kind.LAUNCHES or len(counting := counted(run.launches)) < 2:  # noqa: PLR2004 - one tells no interval
+        return None
+    level = Mean.of([launches.figure(one, METRICS[metric].statistic) for one in counting])
+    estimate = level.estimate()
+    return (estimate.low, estimate.high) if estimate.bounded else None

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeopt_host._text import plain
+from edgeopt_host.blame import blame
+from edgeopt_host.blame import letter as letter_of
 from edgeopt_host.metrics import MB, METRICS
-from edgeopt_host.report import _units
+from edgeopt_host.report import _turns, _units
 from edgeopt_host.run import Run
 from edgeopt_host.stats import paired
 from edgeopt_host.stats.estimate import Estimate, Mean
+from edgeopt_host.stats.launches import counted
 
 if TYPE_CHECKING:
     from edgeopt_host.looks import Answer, Judge
@@ -72,6 +75,13 @@ class Difference:
     words: str
 
     @property
+    def puzzling(self) -> bool:
+        """Whether the ratio visibly differs from that of the two figures."""
+        if self.ratio is None:
+            return False
+        return _turns.apart(self.metric, self.ratio.value, self.candidate, self.reference)
+
+    @property
     def found(self) -> str:
         """Either "less", "more", "none" (the interval holds it) or "unknown" (there is no interval)."""
         return _found(self.ratio, 1.0) if self.ratio else _found(self.delta, 0.0)
@@ -120,6 +130,11 @@ class OnDevice:
     @property
     def reference(self) -> Run:
         return self.runs[0]
+
+    @property
+    def single(self) -> bool:
+        """Whether one launch counts, which cannot tell a difference."""
+        return len(counted(self.reference.launches)) == 1
 
     def document(self) -> dict[str, Any]:
         return {
@@ -184,18 +199,18 @@ def _spent_s(runs: Sequence[Run]) -> float:
 
 
 def _device(runs: Sequence[Run]) -> OnDevice:
-    others = tuple(
-        _compared(chr(ord("A") + number), run, runs[0]) for number, run in enumerate(runs[1:], 1)
-    )
+    others = tuple(_compared(runs, number) for number in range(1, len(runs)))
     return OnDevice(tuple(runs), others)
 
 
-def _compared(letter: str, run: Run, reference: Run) -> Compared:
+def _compared(runs: Sequence[Run], number: int) -> Compared:
+    letter, run, reference = letter_of(number), runs[number], runs[0]
     name = f"{letter} ({plain(run.model.name)})"
-    for failed, whose in ((run, name), (reference, f"A ({plain(reference.model.name)})")):
-        if failed.error is not None:
-            reason = plain(f"{failed.error.reason}: {failed.error.message}")
-            return Compared(letter, run, (), f"{whose} could not be measured: {reason}")
+    if (why := blame(runs, number)) is not None:
+        return Compared(letter, run, (), f"{name} {'' if why.own else 'was '}{why.words}")
+    if (why := blame(runs, 0)) is not None:
+        whose = f"A ({plain(reference.model.name)})"
+        return Compared(letter, run, (), f"{whose} {'' if why.own else 'was '}{why.words}")
     differences = tuple(
         found
         for metric in _WORDS
@@ -209,6 +224,8 @@ def _compared(letter: str, run: Run, reference: Run) -> Compared:
         for metric in _HEADLINE
         if metric in by_name and by_name[metric].found in {"less", "more"}
     ]
+    if run.model.sha256 == reference.model.sha256:
+        said.insert(0, "is the same file as A")
     colon = "" if said[0].startswith("is ") else ":"
     return Compared(letter, run, differences, f"{name}{colon} {', '.join(said)}")
 

@@ -80,6 +80,9 @@ def tell(
     if progress.phase == benchmark_pb2.Progress.PHASE_COOLING:
         observer.cooling(device, model, progress.condition, progress.temperature_celsius)
         return
+    if progress.phase == benchmark_pb2.Progress.PHASE_LOOKING:
+        # Of a moment in which the host decides, nobody need know.
+        return
     phase = _enums.name(benchmark_pb2.Progress.Phase, progress.phase, "PHASE_").replace("_", " ")
     launches = launches if phase in _OF_LAUNCHES else 0
     observer.measuring(device, model, phase, event.launch, launches, progress.fraction)

@@ -50,7 +50,7 @@ class Series:
         fingerprint: what they have in common.
         points: the newest `MOST_RUNS` of them.
         changes: of the points; indices are of this list.
-        since: what differs from this device's series before it, short.
+        since: what differs from this device's series that began before it, short.
         level_ratio: its median over the median of the series before; None: there is none.
         older: how many runs came before the points.
     """
@@ -62,6 +62,10 @@ class Series:
     since: list[str] = field(default_factory=list)
     level_ratio: float | None = None
     older: int = 0
+
+    def began_within(self, other: Series) -> bool:
+        """Whether the other series went on after this one began."""
+        return _time(other.points[-1].run) > _time(self.points[0].run)
 
     @property
     def missing(self) -> int:
@@ -121,7 +125,7 @@ def trend(
 def _runs(
     store: RunStore, model: str, devices: Collection[str], since: datetime | None
 ) -> list[Run]:
-    """By device in the order given, then by time, the oldest first."""
+    """By device in the order given, then by time, the oldest first; none may be new enough."""
     found: list[Run] = []
     for device in dict.fromkeys(devices) or [None]:
         found += reversed(store.list(device=device, model=model, limit=None))
@@ -129,8 +133,6 @@ def _runs(
         raise UsageError(_none(store, model, devices))
     if since is not None:
         found = [run for run in found if _time(run) >= since]
-        if not found:
-            raise UsageError(f"no run of {model!r} began since {since:%Y-%m-%d}")
     return found
 
 
@@ -163,12 +165,12 @@ def _unfit(run: Run, metric: Metric, value: float | None) -> str | None:
 
 
 def _series(device: str, points: Sequence[Point], left_out: list[LeftOut]) -> list[Series]:
-    """One series per fingerprint, in the order in which they ended."""
+    """One series per fingerprint, in the order in which they began."""
     by_key: dict[tuple[tuple[str, str], ...], list[Point]] = {}
     for point in points:
         by_key.setdefault(Fingerprint.of(point.run).key, []).append(point)
     found: list[Series] = []
-    for group in sorted(by_key.values(), key=lambda group: _time(group[-1].run)):
+    for group in sorted(by_key.values(), key=lambda group: _time(group[0].run)):
         alike = _equally_warm(group, left_out)
         newest = alike[-MOST_RUNS:]
         values = [point.value for point in newest]

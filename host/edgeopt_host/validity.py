@@ -12,6 +12,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from edgeopt_host.run import Launch, Reading, Run
+from edgeopt_host.stats import load
 
 # Launches that may be repeated per benchmark, before it is INVALID.
 RETRIES = 3
@@ -74,6 +75,19 @@ def is_invalid(run: Run) -> str | None:
         tainted = [launch.tainted for launch in run.launches if launch.tainted is not None]
         return f"{len(tainted)} of {len(run.launches)} launches do not count: {reasons(tainted)}"
     return next((w.message for w in run.warnings if w.code == "INVALID"), None)
+
+
+def without_latency(run: Run) -> str | None:
+    """Why a run's latencies decide nothing, though it is valid; None: they may.
+
+    Where the queue grew all the while, latencies count from due times long ago: they say how long
+    was measured. Its throughput stands.
+
+    Args:
+        run: with its throughput and missed deadlines; its warnings may be there or not yet.
+    """
+    found = [w for w in run.warnings if w.code == "OVERLOADED"] or list(load.overloaded(run))
+    return next((f"OVERLOADED: {warning.message}" for warning in found), None)
 
 
 def mostly_tainted(launches: Sequence[Launch]) -> bool:

@@ -57,6 +57,7 @@ def test_a_quicker_model_passes_and_a_slower_one_fails(edgeopt_host: EdgeoptHost
     # docs/reference/gate-json.md: the keys of edgeopt.gate/1; others rely on each of them.
     assert set(document) == {
         "schema", "verdict", "rules", "runs", "policy", "time", "command", "candidate", "baseline",
+        "warnings",
     }  # fmt: skip
     assert set(p50) == {
         "metric", "device", "required", "verdict", "estimate", "ci", "limit", "looks", "device_seconds",

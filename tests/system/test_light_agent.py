@@ -56,7 +56,9 @@ def test_it_serves_and_refuses_models_with_a_reason(
     agent = start_agent(python=base_python)
     with grpc.insecure_channel(agent.address) as channel:
         facts = Agent("board", channel).device()
-    assert all(runtime.unavailable_reason for runtime in facts.runtimes if runtime.name != "faulty")
+    # Plug-ins of these tests need nothing.
+    real = [runtime for runtime in facts.runtimes if runtime.name not in {"faulty", "slowed"}]
+    assert all(runtime.unavailable_reason for runtime in real)
     assert facts.storage_free_bytes > 0
 
 

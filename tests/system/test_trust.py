@@ -421,6 +421,14 @@ def test_an_exported_identity_uses_the_bench_and_does_not_administer_it(
         assert "administer" in done.stderr
 
 
+def test_connections_that_close_at_once_use_nothing_up(device: Device) -> None:
+    host, _, port = device.address.rpartition(":")
+    for _ in range(1500):
+        socket.create_connection((host, int(port))).close()
+    with connect(device) as agent:
+        assert agent.status().agent_version
+
+
 def test_200_silent_connections_leave_the_agent_answering_and_end(device: Device) -> None:
     host, _, port = device.address.rpartition(":")
     silent = [socket.create_connection((host, int(port))) for _ in range(200)]

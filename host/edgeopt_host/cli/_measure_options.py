@@ -176,6 +176,9 @@ _OPTIONS = {
     ),
 }
 
+# Of these, what says how to measure, rather than where.
+MEASURING = _OPTIONS.keys() - {"devices", "tags"}
+
 
 def measure_options(*, without: Collection[str] = ()) -> Callable[[_Command], _Command]:
     """The options whose values `arguments` takes, `without` those for these arguments."""

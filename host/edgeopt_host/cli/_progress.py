@@ -87,7 +87,7 @@ class _Lines(ProgressObserver):
             self._once(device, f"{model}: {launch_name(launch, launches)}{phase}")
 
     def cooling(self, device: str, model: str, condition: str, temperature_c: float) -> None:  # noqa: ARG002 - changes every second
-        self._once(device, f"{model}: waits until {condition}")
+        self._once(device, f"{model}: waits for: {condition}")
 
     def finished(self, run: Run) -> None:
         super().finished(run)
@@ -149,7 +149,7 @@ class _Bars(ProgressObserver):
 
     def cooling(self, device: str, model: str, condition: str, temperature_c: float) -> None:
         now = f" (now {temperature_c:.0f} °C)" if temperature_c else ""
-        self._update(device, model, f"waits until {condition}{now}", None)
+        self._update(device, model, f"waits for: {condition}{now}", None)
 
     def finished(self, run: Run) -> None:
         super().finished(run)
@@ -187,7 +187,9 @@ def waiting(device: str, ahead: int, holder: str, holder_remaining_s: float) -> 
     """`waiting: 2 before this one`, `waiting: alice@laptop holds pi4 for 12 min more`."""
     from edgeopt_host import _clock
 
-    parts = [f"{ahead} before this one"] if ahead or not holder else []
+    if not (ahead or holder):
+        return "waiting for its turn"
+    parts = [f"{ahead} before this one"] if ahead else []
     if holder:
         left = f" for {_clock.span(holder_remaining_s)} more" if holder_remaining_s > 0 else ""
         parts.append(f"{holder} holds {device}{left}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgeopt_host.cli import _output
@@ -18,9 +20,9 @@ def baseline() -> None:
 @baseline.command("set")
 @click.argument("name", metavar="NAME")
 @click.argument("run_id", metavar="RUN")
-@click.option("--note", default="", metavar="TEXT", help="Kept beside it.")
+@click.option("--note", metavar="TEXT", help="Kept beside it.")
 @click.option("--replace", is_flag=True, help="Also when NAME stands for another run there.")
-def set_(name: str, run_id: str, *, note: str, replace: bool) -> None:
+def set_(name: str, run_id: str, *, note: str | None, replace: bool) -> None:
     """Let NAME stand for a stored RUN, on the device that it was measured on."""
     from edgeopt_host import baselines
     from edgeopt_host.store import RunStore
@@ -31,6 +33,11 @@ def set_(name: str, run_id: str, *, note: str, replace: bool) -> None:
     _output.note(f"{name} on {run.device.name} is run {run.id} of {run.model.name}")
     if done.old is not None:
         _output.note(f"in place of run {done.old.id}: {'; '.join(done.differences) or 'alike'}")
+    if Path(name).exists():
+        _output.note(
+            f"warning: there is a file {name} here, which --baseline {name} of a gate takes first; "
+            "choose another name, or run gates in another folder"
+        )
     for warning in done.warnings:
         _output.note(f"warning: {warning}")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from edgeopt_host.cli import _output
-from edgeopt_host.cli._measure_options import arguments, end_on_sigterm, measure_options
+from edgeopt_host.cli._measure_options import MEASURING, arguments, end_on_sigterm, measure_options
 from edgeopt_host.errors import EdgeoptError, UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def init(path: Path, *, force: bool) -> None:
 @_output.format_option()
 def check(policy: Path, format_: str) -> int:
     """Check a policy; tells everything that is wrong with it, by line."""
-    from edgeopt_host.gate.policy import PolicyError
+    from edgeopt_host.gate.policy import PolicyError, Problem
     from edgeopt_host.gate.read import load
 
     problems = []
@@ -64,6 +65,11 @@ def check(policy: Path, format_: str) -> int:
     except PolicyError as error:
         problems = error.problems
         _tell(error)
+    except UsageError as error:
+        if format_ != "json":
+            raise
+        problems = [Problem(None, "", error.message)]
+        _output.note(error.message)
     if format_ == "json":
         document = {
             "schema": _CHECK_SCHEMA,
@@ -120,6 +126,7 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
     files = {name: options.pop(name) for name in ("junit", "html", "markdown")}
     for path in files.values():
         _output.check_writable(path)
+    _check_files_differ(policy, files)
     try:
         rules = load(policy)
     except PolicyError as error:
@@ -143,6 +150,8 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
         )  # fmt: skip
     for rule in wanted.left_out:
         _output.note(f"{policy}, line {rule.line}: {rule.metric} is for none of these devices")
+    if wanted.bout.candidate is None:
+        _check_nothing_to_measure(candidate)
     end_on_sigterm()
     base = asked.pop("plan")
     with observer() as watching:
@@ -151,6 +160,7 @@ def run(policy: Path, candidate: str, baseline: str | None, format_: str, **opti
                 models, data=data if evaluates else None, observer=watching, **given, **asked
             ),
             base,
+            asked["execution"],
         )
     _report(result, format_, files)
     return result.exit_code
@@ -183,6 +193,32 @@ def _rendered(name: str, result: GateResult) -> str:
 
     render = {"junit": junit.render, "html": html.gate, "markdown": markdown_gate.render}
     return render[name](result)
+
+
+def _check_files_differ(policy: Path, files: dict[str, Path | None]) -> None:
+    """A file holds one thing."""
+    found = {policy.resolve(): "the policy"}
+    for name, path in files.items():
+        if path is None:
+            continue
+        other = found.setdefault(path.resolve(), f"--{name}")
+        if other != f"--{name}":
+            raise UsageError(f"--{name} {path} is the file of {other}: give each its own")
+
+
+def _check_nothing_to_measure(candidate: str) -> None:
+    """How to measure is no question where nothing is measured; an answer would be ignored."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in MEASURING
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(
+            f"{candidate} is a stored run, and nothing is measured: leave {', '.join(given)} out"
+        )
 
 
 def _check_said_once(rules: Policy, path: Path, options: dict[str, Any]) -> None:

@@ -48,5 +48,7 @@ def trend(
     with RunStore.open() as store:
         found = history.trend(store, model, devices=devices, metric=metric, since=since)
     _output.show(report.render_json(found) if format_ == "json" else report.render(found))
-    if not found.series:
+    if since and not found.series and not found.left_out:
+        _output.note(f"no run of {model!r} began since {since:%Y-%m-%d}")
+    elif not found.series:
         _output.note(f"none of these runs can stand in a series of {metric}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import bisect
+import contextlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import tomlkit
-from tomlkit.exceptions import ParseError, TOMLKitError
+from tomlkit.exceptions import KeyAlreadyPresent, ParseError, TOMLKitError, UnexpectedCharError
 from tomlkit.items import AoT
 
+# How far back the beginning of a value is looked for.
+_LONGEST_VALUE = 50
 # From the document down to a key: names, and numbers of entries in arrays of tables.
 Path = tuple[str | int, ...]
 
@@ -30,7 +35,11 @@ class Document:
     lines: dict[Path, int]
 
     def line(self, path: Path) -> int | None:
-        """Where the key or table stands, else the nearest one around it."""
+        """Where the key or table stands or begins, else the nearest one around it."""
+        if path and path not in self.lines:
+            within = [at for p, at in self.lines.items() if p[: len(path)] == path]
+            if within:
+                return min(within)
         around = (self.lines.get(path[:end]) for end in range(len(path), 0, -1))
         return next((line for line in around if line is not None), None)
 
@@ -49,7 +58,13 @@ def parse(text: str) -> Document:
         what = re.sub(r" at line \d+ col \d+$", "", str(error)).rstrip(".")
         # The parser's sign for the end of the text.
         what = what.replace(r"Unexpected character: '\x00'", "it ends in the middle of a value")
-        raise TomlError(what, min(max(1, error.line), text.count("\n") + 1)) from error
+        line = min(max(1, error.line), text.count("\n") + 1)
+        begins = _begins(text, line) if isinstance(error, UnexpectedCharError) else line
+        if begins < line:
+            what += f" in line {line}: is what begins here lacking its ] or its closing quotes?"
+        raise TomlError(what, begins) from error
+    except KeyAlreadyPresent as error:
+        raise TomlError(str(error).rstrip("."), _repeats(text)) from error
     except TOMLKitError as error:
         raise TomlError(str(error), None) from error
     except RecursionError as error:
@@ -57,17 +72,44 @@ def parse(text: str) -> Document:
     return Document(content, _lines(text))
 
 
+def _begins(text: str, line: int) -> int:
+    """The line in which the statement begins that the parser gave up in, in `line`."""
+    lines = text.splitlines(keepends=True)
+    for before in range(line - 1, max(-1, line - 1 - _LONGEST_VALUE), -1):
+        with contextlib.suppress(TOMLKitError):
+            tomlkit.parse("".join(lines[:before]))
+            return before + 1
+    return line
+
+
+def _repeats(text: str) -> int:
+    """The line of the first key that its table has already, which the parser does not tell."""
+    lines = text.splitlines(keepends=True)
+
+    def has_one(end: int) -> bool:
+        try:
+            tomlkit.parse("".join(lines[:end]))
+        except KeyAlreadyPresent:
+            return True
+        except TOMLKitError:  # it ends within a value
+            pass
+        return False
+
+    return max(1, bisect.bisect_left(range(len(lines)), True, key=has_one))
+
+
 def _lines(text: str) -> dict[Path, int]:
     """By path, the line in which the statement begins that defines it."""
     lines: dict[Path, int] = {}
     table: Path = ()
+    entries: Counter[Path] = Counter()
     for line, statement in _statements(text):
         content = tomlkit.parse(statement)
         is_header = statement.lstrip().startswith("[")
         paths = list(_paths(content))
         if is_header:
             # Of `[a.b]`, the table it opens is the innermost.
-            table = _numbered(paths[-1], lines)
+            table = _numbered(paths[-1], entries)
             paths = [table]
         else:
             paths = [(*table, *path) for path in paths]
@@ -107,20 +149,23 @@ def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
             yield from _paths(item, (*path, number))
 
 
-def _numbered(path: Path, lines: dict[Path, int]) -> Path:
+def _numbered(path: Path, entries: Counter[Path]) -> Path:
     """The path of a header's table, counting the entries of arrays of tables that came before.
 
     A header alone knows of no others: `[[rule]]` is entry 0 to it, `[rule.more]` a plain key.
+
+    Args:
+        path: of a header alone.
+        entries: so far, of each array; what the header opens is added.
     """
     whole: Path = ()
     for position, part in enumerate(path):
         if isinstance(part, int):
             continue
         whole = (*whole, part)
-        entries = [p[-1] for p in lines if p[:-1] == whole and isinstance(p[-1], int)]
         opens = position + 1 < len(path) and isinstance(path[position + 1], int)
         if opens:
-            whole = (*whole, len(entries))
-        elif entries:
-            whole = (*whole, len(entries) - 1)
+            entries[whole] += 1
+        if entries[whole]:
+            whole = (*whole, entries[whole] - 1)
     return whole

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from edgeopt_host.fingerprint import Fingerprint
+from edgeopt_host.gate import failures
 from edgeopt_host.gate.plan import Benchmark, Part
-from edgeopt_host.gate.rules import Case, correct_for_many, invalid
+from edgeopt_host.gate.rules import Case, correct_for_many, invalid, of_latency
 from edgeopt_host.looks import Answer, Judge
 from edgeopt_host.plan import Plan
 from edgeopt_host.run import Run
 from edgeopt_host.stats.launches import counted
+from edgeopt_host.validity import without_latency
 
 _NS = 1e9
 
@@ -61,15 +63,27 @@ def decide_stored(cases: Sequence[Case], bout: Bout, error_rate: float) -> list[
             if run is not None:
                 used[run.id or ""] = run
         case.candidate, case.baseline = candidate, baseline
-        if reason := _incomparable(candidate, baseline):
+        if reason := _failed(candidate) or _failed(baseline) or _incomparable(candidate, baseline):
             case.give_up(reason)
         case.look(candidate, baseline, error_rate, 0.0, _siblings(cases))
     correct_for_many(cases)
     return list(used.values())
 
 
-def measure_all(benchmarks: Sequence[Benchmark], bout: Bout, measure: Measure) -> list[Run]:
+def measure_all(
+    benchmarks: Sequence[Benchmark],
+    bout: Bout,
+    measure: Measure,
+    known: Callable[[Run, Plan], str | None],
+) -> list[Run]:
     """Measures and decides; returns every run, stored baselines that were used among them.
+
+    Args:
+        benchmarks: with their cases.
+        bout: candidate and baseline.
+        measure: measures.
+        known: why a run by this plan cannot be compared with a stored one, as far as that is known
+            before; None: it may be.
 
     Raises:
         EdgeoptError: what `measure` raises for all devices; what fails on one is in its runs.
@@ -79,9 +93,20 @@ def measure_all(benchmarks: Sequence[Benchmark], bout: Bout, measure: Measure) -
     siblings = _siblings([case for benchmark in benchmarks for case in benchmark.cases])
     for benchmark in benchmarks:
         for case in benchmark.cases:
+            stored = bout.baselines.get(case.device)
+            if not case.rule.is_relative or stored is None:
+                reason = None
+            else:
+                reason = known(stored, benchmark.plan)
+            if reason:
+                case.give_up(reason)
             if case.device in gone:
                 case.give_up(gone[case.device])
-        devices = [device for device in benchmark.devices if device not in gone]
+        devices = [
+            device
+            for device in benchmark.devices
+            if device not in gone and not all(case.final for case in benchmark.of(device))
+        ]
         if not devices:
             continue
         for measured in _measure(benchmark, devices, bout, measure, siblings):
@@ -95,7 +120,7 @@ def measure_all(benchmarks: Sequence[Benchmark], bout: Bout, measure: Measure) -
         case.baseline.id: case.baseline for b in benchmarks for case in b.cases if case.baseline
     }
     measured_ids = {run.id for run in runs}
-    return runs + [run for run_id, run in used.items() if run_id not in measured_ids]
+    return failures.once(runs) + [run for run_id, run in used.items() if run_id not in measured_ids]
 
 
 def _measure(
@@ -171,8 +196,9 @@ class _Judge:
         for case in self._benchmark.of(device):
             case.candidate = runs[0]
             case.baseline = baseline if case.rule.is_relative else None
+            _by_file(case, runs)
             for run in (case.candidate, case.baseline):
-                if run is not None and (reason := invalid(run)):
+                if run is not None and (reason := _why_not(case, run, runs)):
                     case.give_up(reason)
         done = _done(runs)
         alpha: float | None = self._benchmark.error_rate
@@ -192,13 +218,39 @@ class _Judge:
             # What does not depend on looks spends its error rate once, whenever that is.
             level = alpha if case.rule.measure.sequential else self._benchmark.error_rate
             if level is not None:
+                held = baseline if relative else None
                 case.look(
-                    runs[0], baseline if relative else None, level, _seconds(runs), self._siblings
+                    case.candidate or runs[0],
+                    held and (case.baseline or held),
+                    level,
+                    _seconds(runs),
+                    self._siblings,
                 )
         self._looked[device] = _done(runs)
 
     def _baseline(self, device: str, runs: Sequence[Run]) -> Run | None:
         return runs[1] if len(runs) > 1 else self._stored.get(device)
+
+
+def _why_not(case: Case, run: Run, runs: Sequence[Run]) -> str | None:
+    """Why a run of a benchmark, or the stored one, decides nothing in the end."""
+    if run.error is not None:
+        return failures.reason(runs)
+    if reason := invalid(run):
+        return reason
+    if of_latency(case.rule) and (reason := without_latency(run)):
+        return f"{run.model.name}: {reason}"
+    return None
+
+
+def _by_file(case: Case, runs: Sequence[Run]) -> None:
+    """A file's size is known whatever became of the other model's run."""
+    if case.rule.metric != "size_mb":
+        return
+    for role in ("candidate", "baseline"):
+        run = getattr(case, role)
+        if run is not None and run.error is not None and failures.is_innocent(run, runs):
+            setattr(case, role, dataclasses.replace(run, error=None))
 
 
 def _done(runs: Sequence[Run]) -> int:
@@ -214,10 +266,23 @@ def _siblings(cases: Sequence[Case]) -> int:
     return max(1, sum(case.no_margin for case in cases))
 
 
+def _failed(run: Run | None) -> str | None:
+    if run is None or run.error is None:
+        return None
+    return f"run {run.id} failed ({run.error.reason}): {run.error.message}"
+
+
 def _incomparable(candidate: Run, stored: Run | None) -> str | None:
     """How a stored run differs from the candidate in what both must have in common."""
-    if stored is None or (
-        candidate.paired and stored.paired and candidate.paired.benchmark == stored.paired.benchmark
+    if (
+        stored is None
+        or candidate.error
+        or stored.error
+        or (
+            candidate.paired
+            and stored.paired
+            and candidate.paired.benchmark == stored.paired.benchmark
+        )
     ):
         return None
     differences = Fingerprint.of(stored).differences(Fingerprint.of(candidate))

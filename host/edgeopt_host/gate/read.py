@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
@@ -17,6 +17,8 @@ from edgeopt_host.inventory import check_name
 from edgeopt_host.metrics import METRICS
 
 _MOST_BYTES = 2**18
+# Rules times devices is what a gate decides, and what its reports list.
+_MOST_RULES = 200
 _LIMITS = ("max", "min", "max_regression")
 _MARGIN = re.compile(r"(\d+(?:\.\d+)?) ?(%|pt)")
 # Metrics that are shares.
@@ -36,6 +38,9 @@ def load(path: FilePath) -> Policy:
         UsageError: when the file cannot be read.
     """
     try:
+        # One that nobody writes to would be waited for.
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot read the policy {path}: it is no regular file")
         with path.open("rb") as file:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
@@ -96,6 +101,13 @@ class _Reader:
             return
         if not tables:
             self._add((), "there is no [[rule]]: a gate needs one at least")
+        if len(tables) > _MOST_RULES:
+            self._add(
+                ("rule", _MOST_RULES),
+                f"there are {len(tables)} rules, and a policy has at most {_MOST_RULES}",
+            )
+            return
+        found: dict[Hashable, int] = {}
         for number, table in enumerate(tables):
             before = len(self.problems)
             path: Path = ("rule", number)
@@ -103,7 +115,16 @@ class _Reader:
             values = self._values(path, table, _RULE)
             self._check_limit(path, table, values)
             if len(self.problems) == before:
-                yield Rule(**values, line=self._document.line(path))
+                rule = Rule(**values, line=self._document.line(path))
+                first = found.setdefault(_scope(rule), number)
+                if first == number:
+                    yield rule
+                else:
+                    self._add(
+                        path,
+                        f"rule[{first + 1}] is {rule.condition.split()[0]} of {rule.metric} for the same "
+                        "devices: keep one of them",
+                    )
 
     def _check_limit(self, path: Path, table: Mapping[str, Any], values: dict[str, Any]) -> None:
         """What the keys of a rule must be to each other."""
@@ -157,6 +178,15 @@ class _Reader:
         self.problems.append(Problem(self._document.line(path), key, message))
 
 
+def _scope(rule: Rule) -> Hashable:
+    """What no second rule may have in common with a rule: one of the two would be for nothing.
+
+    An advisory rule beside a required one is an early warning.
+    """
+    kind = rule.condition.split()[0]
+    return rule.metric, kind, frozenset(rule.tags), frozenset(rule.devices), rule.required
+
+
 def _check_fits(metric: str, key: str, value: Any) -> None:
     """A limit must be one that can be missed and can be held."""
     higher = METRICS[metric].higher_is_better
@@ -172,7 +202,8 @@ def _check_fits(metric: str, key: str, value: Any) -> None:
         if (value.amount >= 1 and higher and not value.points) or value.amount >= 100:  # noqa: PLR2004 - all there is
             _wrong(f"{value} worse is never reached: write less than 100")
     elif metric in _SHARES and value > 1:
-        _wrong(f"{value:g} is more than all: {metric} is 0 to 1, so 97 % is 0.97")
+        meant = f"is {value / 100:g} meant? " if value <= 100 else ""  # noqa: PLR2004 - percent
+        _wrong(f"{value:g} is more than all: {meant}{metric} is 0 to 1")
 
 
 def _metric(value: Any) -> str:

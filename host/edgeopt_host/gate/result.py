@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,19 @@ class RuleResult:
         }
 
 
+@dataclass(frozen=True)
+class RunWarning:
+    """What makes the figures of one of a gate's runs less than they seem.
+
+    `role` is "candidate" or "baseline"; codes are those of docs/reference/warnings.md.
+    """
+
+    device: str
+    role: str
+    code: str
+    message: str
+
+
 @dataclass
 class GateResult:
     """All rules on all devices of a gate.
@@ -93,6 +107,7 @@ class GateResult:
         command: the command line.
         candidate: the model's path or the run's id, as it was given.
         baseline: the model's path, the run's id or the baseline's name, as it was given.
+        warnings: of its runs, each once.
     """
 
     verdict: Verdict
@@ -103,6 +118,7 @@ class GateResult:
     command: str = ""
     candidate: str = ""
     baseline: str | None = None
+    warnings: list[RunWarning] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
@@ -120,6 +136,7 @@ class GateResult:
             "command": self.command,
             "candidate": self.candidate,
             "baseline": self.baseline,
+            "warnings": [dataclasses.asdict(warning) for warning in self.warnings],
         }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeopt_host import metrics, validity
+from edgeopt_host.gate import failures
 from edgeopt_host.gate.policy import Rule
 from edgeopt_host.metrics import Kind
 from edgeopt_host.run import Run
@@ -97,8 +98,8 @@ def limit(rule: Rule) -> float:
 
 def invalid(run: Run) -> str | None:
     """Why nothing can be decided by a run, in words; None: something can."""
-    if run.error is not None:
-        return f"{run.model.name}: {run.error.message}"
+    if reason := failures.reason([run]):
+        return reason
     reason = validity.is_invalid(run)
     return None if reason is None else f"{run.model.name}: {reason}"
 
@@ -114,7 +115,7 @@ def decide(rule: Rule, candidate: Run, baseline: Run | None, alpha: float) -> De
         alpha: the rate at which each verdict may be wrong at the margin.
     """
     for run in (candidate, baseline):
-        if run is not None and (reason := invalid(run) or _no_accuracy(rule, run)):
+        if run is not None and (reason := invalid(run) or _not_told(rule, run)):
             return not_measurable(reason)
     if rule.max_regression is None:
         return metrics.decide_absolute(rule.metric, candidate, limit(rule), alpha)
@@ -137,6 +138,19 @@ def correct_for_many(cases: Sequence[Case]) -> None:
 def point(rule: Rule, run: Run | None) -> float | None:
     """The metric of a run in the metric's unit, over the launches that count."""
     return None if run is None or run.error is not None else rule.measure.value(run)
+
+
+def _not_told(rule: Rule, run: Run) -> str | None:
+    """Why a run that is valid does not tell this metric."""
+    if of_latency(rule) and (reason := validity.without_latency(run)):
+        return f"{run.model.name}: {reason}"
+    return _no_accuracy(rule, run)
+
+
+def of_latency(rule: Rule) -> bool:
+    """Whether it is about how long inferences take, which a growing queue hides."""
+    measure = rule.measure
+    return measure.kind in {Kind.PERCENTILE, Kind.SUSTAINED} or measure.name == "mean_latency_ms"
 
 
 def _no_accuracy(rule: Rule, run: Run) -> str | None:

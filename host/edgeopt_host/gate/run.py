@@ -12,14 +12,16 @@ from pathlib import Path
 
 from edgeopt_host import baselines
 from edgeopt_host.errors import UsageError
+from edgeopt_host.gate.known import Asked
 from edgeopt_host.gate.measure import Bout, Measure, decide_stored, measure_all
 from edgeopt_host.gate.plan import benchmarks
 from edgeopt_host.gate.policy import Policy, Rule
-from edgeopt_host.gate.result import GateResult, RuleResult, whole
+from edgeopt_host.gate.result import GateResult, RuleResult, RunWarning, whole
 from edgeopt_host.gate.rules import Case, limit, point
 from edgeopt_host.inventory import Device, Inventory
 from edgeopt_host.metrics import Kind
-from edgeopt_host.plan import Plan
+from edgeopt_host.modelfile import ModelFile
+from edgeopt_host.plan import Execution, Plan
 from edgeopt_host.run import Run
 from edgeopt_host.stats.verdict import Decision, Verdict, not_measurable
 from edgeopt_host.store import RunStore
@@ -108,12 +110,16 @@ class Gate:
         """Advisory rules that are for none of the devices."""
         return [rule for rule in self.policy.rules if not _applies(rule, self.devices)]
 
-    def decide(self, measure: Measure, base: Plan) -> GateResult:
+    def decide(
+        self, measure: Measure, base: Plan, execution: Execution | None = None
+    ) -> GateResult:
         """Measures what must be measured, and decides every rule on every device it is for.
 
         Args:
             measure: `Bench.compare`, or what stands in for it.
             base: what all plans have in common.
+            execution: how `measure` has models executed: what a stored baseline must have in common
+                with it is checked before anything is measured.
 
         Raises:
             EdgeoptError: what ends all measuring; what fails on one device is in its verdicts.
@@ -135,7 +141,8 @@ class Gate:
                 baseline_at_hand=at_hand,
                 warmups=_warmups(self.bout.baselines),
             )
-            runs = measure_all(needed, self.bout, measure)
+            known = Asked(execution or Execution(), self._runtime())
+            runs = measure_all(needed, self.bout, measure, known.differences)
         rules = [_result(self.policy, case) for case in cases]
         return GateResult(
             whole(rules),
@@ -146,7 +153,26 @@ class Gate:
             shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             self.candidate,
             self.baseline,
+            _warnings(cases),
         )
+
+    def _runtime(self) -> str | None:
+        """That of the candidate's file, where it matters."""
+        if self.bout.candidate is None or not self.bout.baselines:
+            return None
+        return ModelFile.open(self.bout.candidate).format
+
+
+def _warnings(cases: Sequence[Case]) -> list[RunWarning]:
+    """Of all runs, each once; a benchmark's candidate and baseline are those of its cases."""
+    found = [
+        RunWarning(case.device, role, warning.code, warning.message)
+        for case in cases
+        for role, run in (("candidate", case.candidate), ("baseline", case.baseline))
+        if run is not None
+        for warning in run.warnings
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _check_names(policy: Policy, path: Path, inventory: Inventory) -> None:

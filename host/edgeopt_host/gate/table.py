@@ -1,4 +1,4 @@
-"""A gate's result for a person at a terminal: a line per rule and device, then the whole and why."""
+"""A gate's result for a person at a terminal: a line per rule and device, then why, warnings, the whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from edgeopt_host._text import plain
-from edgeopt_host.gate.result import GateResult, RuleResult
+from edgeopt_host.gate.result import GateResult, RuleResult, RunWarning
 from edgeopt_host.metrics import METRICS
 from edgeopt_host.report._console import Cell, is_terminal, table, to_text
 from edgeopt_host.report.gate_words import figure, interval, verdict
@@ -26,7 +26,7 @@ _COLUMNS = (
     ("Rule", "wrap"),
     ("Measured [95 %]", "wrap"),
     ("Baseline → candidate", "wrap"),
-    ("After", "right"),
+    ("Timed", "right"),
 )
 _WHOLE: dict[Verdict, Callable[[int, int], str]] = {
     Verdict.PASS: lambda _, count: (
@@ -50,6 +50,8 @@ def render(result: GateResult) -> str:
     reasons = [line for rule in result.rules if (line := _reason(rule))]
     if reasons:
         parts += [Text(""), *(Text(line) for line in dict.fromkeys(reasons))]
+    if result.warnings:
+        parts += [Text(""), *(_warning(warning) for warning in result.warnings)]
     return to_text(*parts, Text(""), _whole(result))
 
 
@@ -87,6 +89,13 @@ def _reason(rule: RuleResult) -> str:
         return ""
     text = f"{plain(rule.device)}: {rule.metric}: {plain(rule.reason)}"
     return f"{text}; {plain(rule.advice)}" if rule.advice else text
+
+
+def _warning(warning: RunWarning) -> Text:
+    run = f"({warning.role} on {plain(warning.device)})"
+    return Text.assemble(
+        "Warning  ", (plain(warning.code), "yellow"), f" {run}: {plain(warning.message)}"
+    )
 
 
 def _whole(result: GateResult) -> Text:

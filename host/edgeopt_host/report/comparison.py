@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
 from edgeopt_host._text import plain
+from edgeopt_host.blame import blame, letter
 from edgeopt_host.compare import Compared, Comparison, Difference, OnDevice
 from edgeopt_host.metrics import METRICS
-from edgeopt_host.report import _cells, _units
-from edgeopt_host.report._console import Cell, is_terminal, section, table, to_text
+from edgeopt_host.report import _cells, _turns, _units
+from edgeopt_host.report._console import Cell, fitting, is_terminal, section, table, to_text
+from edgeopt_host.run import Run
 from edgeopt_host.stats.estimate import Estimate
+from edgeopt_host.stats.launches import counted
 
-_MB = 2**20
 # Characters of the plot: at most, and what is too narrow to see anything.
 _WIDEST = 45
 _NARROWEST = 15
@@ -47,23 +49,45 @@ def render_json(comparison: Comparison) -> str:
 def _device(device: OnDevice) -> RenderableType:
     reference = device.reference
     body: list[RenderableType] = [Text(f"  A  {plain(reference.model.name)}")]
-    if reference.error is not None:
-        body.append(Text(f"     could not be measured: {plain(reference.error.reason)}", "red"))
+    if (why := blame(device.runs, 0)) is not None:
+        body.append(Text(f"     {why.words}", "red" if why.own else ""))
     body += [Padding(Text(plain(other.words)), (0, 0, 0, 2)) for other in device.others]
+    body += [Padding(Text(note), (0, 0, 0, 2)) for note in notes(device)]
     reach = _reach([d for other in device.others for d in other.differences])
     for other in device.others:
         if other.differences:
             body += [Text(""), _table(other, reach)]
-    used = len([launch for launch in reference.launches if launch.tainted is None])
-    aside = f"{used} launches of each count" if used else ""
-    if tainted := len(reference.launches) - used:
-        aside += f", {tainted} do not"
-    return section(_cells.device(reference), aside, *body)
+            if puzzling := [d.metric for d in other.differences if d.puzzling]:
+                body.append(Text(f"{', '.join(puzzling)}: {_turns.IN_TURNS}", style="dim"))
+    return section(_cells.device(reference), _launches(reference), *body)
+
+
+def notes(device: OnDevice) -> Iterator[str]:
+    """What else is to be known before the figures are read."""
+    if device.single:
+        yield "one launch cannot tell a difference: measure longer, without --quick"
+    missed = [
+        f"{letter(i)} {_units.percent(run.shape.missed_deadlines)}"
+        for i, run in enumerate(device.runs)
+        if run.shape.missed_deadlines is not None
+    ]
+    if missed:
+        rate = _units.number(device.reference.shape.rate_hz or 0.0)
+        yield f"deadlines missed at {rate} Hz: {', '.join(missed)}"
+
+
+def _launches(run: Run) -> str:
+    used = len(counted(run.launches))
+    if not used:
+        return ""
+    tainted = len(run.launches) - used
+    several = f"{used} launches of each count" if used > 1 else "1 launch of each counts"
+    return several + (f", {tainted} do{'' if tainted > 1 else 'es'} not" if tainted else "")
 
 
 def _table(other: Compared, reach: float) -> RenderableType:
     columns = [
-        ("Metric", "left"),
+        ("Metric", "whole"),
         ("A", "right"),
         (other.letter, "right"),
         ("Difference", "right"),
@@ -79,12 +103,17 @@ def _table(other: Compared, reach: float) -> RenderableType:
         ]
         for difference in other.differences
     ]
+    # The others would be squeezed where there is little room.
+    kept = fitting(
+        columns, rows, ("Metric", "Difference", "95 %", other.letter, "A"), boxed=is_terminal()
+    )
+    columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     taken = sum(
         max(len(title), *(len(str(row[i])) for row in rows)) + 3
         for i, (title, _) in enumerate(columns)
     )
     width = min(_WIDEST, _width() - taken)
-    if width >= _NARROWEST:
+    if width >= _NARROWEST and any(d.ratio and d.ratio.bounded for d in other.differences):
         drawn, scale = _plots([difference.ratio for difference in other.differences], reach, width)
         columns.append((scale, "whole"))
         for row, text, difference in zip(rows, drawn, other.differences, strict=True):
@@ -132,17 +161,7 @@ def _plots(ratios: Sequence[Estimate | None], reach: float, width: int) -> tuple
 
 
 def _figure(difference: Difference, value: float | None) -> str:
-    unit = METRICS[difference.metric].unit
-    if value is None:
-        return _cells.NONE
-    match unit:
-        case "ms":
-            return _units.duration(value)
-        case "MB":
-            return _units.size(value * _MB)
-        case "samples/s":
-            return f"{_units.number(value)}/s"
-    return f"{_units.number(value)} {unit}".strip()
+    return _cells.NONE if value is None else _units.figure(value, METRICS[difference.metric].unit)
 
 
 def _difference(difference: Difference) -> str:

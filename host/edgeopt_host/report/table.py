@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgeopt_host._text import plain
 from edgeopt_host.report import _cells, sustained
-from edgeopt_host.report._console import Cell, is_terminal, section, table, to_text
+from edgeopt_host.report._console import Cell, fitting, is_terminal, section, table, to_text
 from edgeopt_host.report._details import facts, operators
 from edgeopt_host.run import Run
 
@@ -33,6 +33,9 @@ _LIST: tuple[_Column, ...] = (
     ("p50", "right", _cells.only_p50),
     ("Notes", "wrap", _cells.notes),
 )
+
+# What is left out last where there is little room.
+_IMPORTANCE = ("Run", "Model", "p50", "Notes", "Device", "p95", "Per s", "Peak", "UTC")
 
 
 def render(runs: Sequence[Run]) -> str:
@@ -78,8 +81,13 @@ def _varying(runs: Sequence[Run]) -> Sequence[_Column]:
 
 
 def _table(columns: Sequence[_Column], runs: Sequence[Run]) -> RenderableType:
-    rows = ([_styled(title, cell(run), run) for title, _, cell in columns] for run in runs)
-    return table([(title, side) for title, side, _ in columns], rows, boxed=is_terminal())
+    rows = [[_styled(title, cell(run), run) for title, _, cell in columns] for run in runs]
+    titles = [(title, side) for title, side, _ in columns]
+    important = [title for title in _IMPORTANCE if title in dict(titles)]
+    kept = fitting(titles, rows, important, boxed=is_terminal())
+    return table(
+        [titles[i] for i in kept], [[row[i] for i in kept] for row in rows], boxed=is_terminal()
+    )
 
 
 def _styled(title: str, text: str, run: Run) -> Cell:

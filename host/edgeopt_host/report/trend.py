@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -14,7 +14,7 @@ from rich.text import Text
 from edgeopt_host._text import plain
 from edgeopt_host.metrics import Metric
 from edgeopt_host.report import _cells, _units
-from edgeopt_host.report._console import Cell, is_terminal, section, table, to_text
+from edgeopt_host.report._console import Cell, fitting, is_terminal, section, table, to_text
 from edgeopt_host.stats.changes import FEWEST_RUNS, Change
 from edgeopt_host.trend import Point, Series, Trend
 
@@ -46,8 +46,16 @@ def render_json(trend: Trend) -> str:
 def render(trend: Trend) -> str:
     """Of each series what changed in words, a plot, and a line per run."""
     parts: list[RenderableType] = []
+    before: dict[str, Series] = {}
+    # Runs that each stand alone fill the screen with blocks that tell nothing.
+    alone = [series for series in trend.series if len(series.points) == 1]
+    alone = alone if len(alone) > 1 else []
     for series in trend.series:
-        parts += [_section(series, trend), Text("")]
+        if series not in alone:
+            parts += [_section(series, before.get(series.device), trend), Text("")]
+        before[series.device] = series
+    for device in dict.fromkeys(series.device for series in alone):
+        parts += [_alone([s for s in alone if s.device == device], trend), Text("")]
     if left_out := list(_left_out(trend)):
         parts.append(Text("\n".join(left_out), style="dim"))
     else:
@@ -90,7 +98,21 @@ def _direction(change: Change, metric: Metric) -> str:
     return "higher" if up else "lower"
 
 
-def _section(series: Series, trend: Trend) -> RenderableType:
+def _alone(series: Sequence[Series], trend: Trend) -> RenderableType:
+    """Of runs of one device that nothing is comparable with, a figure each."""
+    points = [one.points[0] for one in series]
+    keys = [dict(one.fingerprint.key) for one in series]
+    apart = [name for name in keys[0] if len({key.get(name) for key in keys}) > 1]
+    each = ", ".join(
+        f"{plain(str(point.run.id))} {_figure(point.value, trend.metric)}" for point in points
+    )
+    where = f"{trend.metric.name} of {plain(trend.model)} on {plain(series[0].device)}"
+    differ = f"; they differ in {', '.join(apart)}" if apart else ""
+    count = f"{len(points)} run{'s' if len(points) > 1 else ''}"
+    return Text(f"{where}: {count} comparable to no other: {each}{differ}")
+
+
+def _section(series: Series, before: Series | None, trend: Trend) -> RenderableType:
     metric = trend.metric
     points = series.points
     title = f"{metric.name} of {plain(trend.model)} on {plain(series.device)}"
@@ -100,7 +122,9 @@ def _section(series: Series, trend: Trend) -> RenderableType:
         level = (
             "" if ratio is None else f"; the median changed by {_percent(ratio - 1, signed=True)}"
         )
-        body.append(Text(f"  a series of its own: {plain(', '.join(series.since))}{level}"))
+        beside = before is not None and series.began_within(before)
+        own = "beside the series before, which went on" if beside else "a series of its own"
+        body.append(Text(f"  {own}: {plain(', '.join(series.since))}{level}"))
     for change in series.changes:
         style = "red" if worse(change, metric) else "green"
         body.append(Text(f"  {words(change, series, metric)}", style=style))
@@ -153,6 +177,9 @@ def _table(series: Series, metric: Metric) -> RenderableType:
         ]
         for index, point in enumerate(series.points[first:])
     ]
+    important = ("UTC", metric.name, "Change", "Run", "95 %", "Build")
+    kept = fitting(columns, rows, important, boxed=is_terminal())
+    columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     return table(columns, rows, boxed=is_terminal())
 
 
@@ -166,9 +193,7 @@ def _mark(change: Change | None, metric: Metric) -> Cell:
 
 
 def _figure(value: float, metric: Metric) -> str:
-    if metric.unit == "ms":
-        return _units.duration(value)
-    return f"{_units.number(value)} {metric.unit}".rstrip()
+    return _units.figure(value, metric.unit)
 
 
 def _ends(point: Point, metric: Metric) -> str:

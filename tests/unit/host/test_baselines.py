@@ -95,6 +95,32 @@ class TestSet:
         baselines.set_(store, "main", str(run.id))
         assert baselines.set_(store, "main", str(run.id), note="new").old is None
         assert store.baselines("main")[0].note == "new"
+        baselines.set_(store, "main", str(run.id))
+        assert store.baselines("main")[0].note == "new"
+        baselines.set_(store, "main", str(run.id), note="")
+        assert store.baselines("main")[0].note == ""
+
+    def test_a_note_is_of_its_run(self, store: RunStore) -> None:
+        old, new = _stored(store), _stored(store)
+        baselines.set_(store, "main", str(old.id), note="old")
+        baselines.set_(store, "main", str(new.id), replace=True)
+        assert store.baselines("main")[0].note == ""
+
+    def test_every_figure_that_differs_beyond_its_interval_is_named(self, store: RunStore) -> None:
+        old, new = _stored(store), measured_run()
+        old_ends, new.throughput_ci95 = old.throughput_ci95, [235000.0, 236000.0]
+        assert old_ends is not None
+        new.throughput_per_s = 235600.0
+        assert new.accuracy is not None
+        new.correct = None
+        new.accuracy = {**new.accuracy, "value": 0.5, "ci95": [0.45, 0.55]}
+        _stored(store, new)
+        baselines.set_(store, "main", str(old.id))
+        done = baselines.set_(store, "main", str(new.id), replace=True)
+        told = {said.split()[0]: said for said in done.differences}
+        assert " → 235600/s (+" in told["throughput_per_s"]
+        assert "within" not in told["throughput_per_s"]
+        assert " → 0.500 (" in told["accuracy"]
 
     def test_a_replacement_says_by_how_much_figures_differ(self, store: RunStore) -> None:
         old = _stored(store, _with_p50(10.0, 0.5))
@@ -104,8 +130,8 @@ class TestSet:
         baselines.set_(store, "main", str(old.id))
         done = baselines.set_(store, "main", str(new.id), replace=True)
         assert done.differences == [
-            "p50_latency_ms 10 → 10.2 ms (+2.0 %)",
-            "p95_latency_ms 20 → 20.4 ms (+2.0 %)",
+            "p50_latency_ms 10.0 ms → 10.2 ms (+2.0 %, within the intervals)",
+            "p95_latency_ms 20.0 ms → 20.4 ms (+2.0 %)",
             "model face.tflite abababab → face.tflite cdcdcdcd",
         ]
         assert done.warnings == []
@@ -220,8 +246,17 @@ class TestCommand:
         assert (done.code, "--replace" in done.err) == (2, True)
         done = call("baseline", "set", "main", str(new.id), "--replace")
         assert done.code == 0
-        assert f"in place of run {old.id}: p50_latency_ms 10 → 8 ms (-20.0 %)" in done.err
+        assert f"in place of run {old.id}: p50_latency_ms 10.0 ms → 8.00 ms (-20.0 %)" in done.err
         assert "warning: the same model" in done.err
+
+    def test_a_file_of_that_name_is_told(
+        self, call: CommandLine, store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        run = _stored(store)
+        assert "file" not in call("baseline", "set", "main", str(run.id)).err
+        (tmp_path / "main").write_text("")
+        assert "there is a file main here" in call("baseline", "set", "main", str(run.id)).err
 
     def test_unknown_names(self, call: CommandLine, store: RunStore) -> None:
         call("baseline", "set", "main", str(_stored(store).id))

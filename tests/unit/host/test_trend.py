@@ -268,8 +268,22 @@ class TestSeries:
         runs = _add(store, _history([1.0] * 5))
         found = trend(store, "face.tflite", since=datetime(2026, 10, 4, tzinfo=timezone.utc))
         assert _ids(found) == [[str(run.id) for run in runs[3:]]]
-        with pytest.raises(UsageError, match=r"no run of 'face\.tflite' began since 2027-01-01"):
-            trend(store, "face.tflite", since=datetime(2027, 1, 1, tzinfo=timezone.utc))
+        late = trend(store, "face.tflite", since=datetime(2027, 1, 1, tzinfo=timezone.utc))
+        assert (late.series, late.left_out) == ([], [])
+
+    def test_a_series_that_comes_back_is_told_in_the_order_of_beginnings(
+        self, store: RunStore
+    ) -> None:
+        small, large = _history([1.0] * 3), _history([9.0] * 2)
+        for run in large:
+            run.time = run.time.replace("2026-10-0", "2026-10-1")
+            run.shape.inputs[0].shape = [4000]
+        again = _history([1.0], datetime(2026, 11, 1, tzinfo=timezone.utc))
+        _add(store, [*small, *large, *again])
+        first, second = trend(store, "face.tflite").series
+        assert (len(first.points), len(second.points), first.since) == (4, 2, [])
+        assert second.since[0].endswith("→ 4000 values")
+        assert second.level_ratio == pytest.approx(9.0)
 
     def test_long_histories_keep_the_newest(self, store: RunStore) -> None:
         runs = _add(store, _history([1.0] * (MOST_RUNS + 3)))
@@ -364,6 +378,20 @@ class TestCommand:
         done = call("runs", "trend", "face.tflite")
         assert done.code == 0
         assert "none of these runs can stand in a series" in done.err
+
+        _add(store, _history([1.0]))
+        done = call("runs", "trend", "face.tflite", "--since", "2027-01-01")
+        assert (done.code, done.out.strip()) == (0, "")
+        assert done.err == "no run of 'face.tflite' began since 2027-01-01\n"
+
+    def test_runs_that_stand_alone_share_a_line(self, call: CommandLine, store: RunStore) -> None:
+        runs = _history([1.0, 2.0, 3.0, 4.0])
+        for version, run in enumerate(runs):
+            run.device.kernel = f"6.{version}"
+        _add(store, runs)
+        (line,) = call("runs", "trend", "face.tflite").out.splitlines()
+        assert "4 runs comparable to no other" in line
+        assert line.endswith("4.00 ms; they differ in kernel")
 
     def test_used_wrongly(self, call: CommandLine, store: RunStore) -> None:
         _add(store, _history([1.0]))

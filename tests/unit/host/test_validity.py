@@ -182,3 +182,15 @@ def test_a_run_that_was_called_invalid_is() -> None:
     called = run(None)
     called.warnings = [Warning("INVALID", "three retries throttled")]
     assert validity.is_invalid(called) == "three retries throttled"
+
+
+def test_latencies_under_overload_decide_nothing() -> None:
+    paced = run(None, None)
+    paced.shape.rate_hz, paced.shape.missed_deadlines, paced.throughput_per_s = 20.0, 1.0, 9.0
+    assert "OVERLOADED: 9 of 20 inferences" in str(validity.without_latency(paced))
+    assert validity.is_invalid(paced) is None
+    paced.throughput_per_s = 20.0
+    assert validity.without_latency(paced) is None
+    # A stored run tells by its warning.
+    paced.warnings = [Warning("OVERLOADED", "9 of 20 were done")]
+    assert validity.without_latency(paced) == "OVERLOADED: 9 of 20 were done"

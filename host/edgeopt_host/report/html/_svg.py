@@ -21,6 +21,7 @@ SUBJECTS = "abcd"
 # So wide is the narrowest column that shows them: a phone's. Text is then as large as the page's.
 _WIDTH = 4.6
 _SIZE = 10.0
+_COORDINATES = {"d", "x", "y", "width", "height", "transform"}
 
 _SETTINGS: Any = {
     "svg.fonttype": "none",  # text stays text: to be read aloud, found and copied
@@ -101,6 +102,9 @@ def _inline(document: bytes, title: str, description: str) -> str:
         # Nothing refers to groups.
         if part.tag == f"{{{_SVG}}}g":
             part.attrib.pop("id", None)
+        # Of coordinates: the texts of labels are not among them.
+        for name in _COORDINATES & part.attrib.keys():
+            part.set(name, re.sub(r"(\d+\.\d\d)\d+", r"\1", part.attrib[name]))
     root.set("role", "img")
     described = ET.Element(f"{{{_SVG}}}desc")
     described.text = description
@@ -117,5 +121,4 @@ def _inline(document: bytes, title: str, description: str) -> str:
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
     # The page's font, in the size that the viewBox gives it.
-    text = re.sub(r"font: [^;\"]*'sans-serif'[^;\"]*", f"font-size: {_SIZE}px", text)
-    return re.sub(r"(\d+\.\d\d)\d+", r"\1", text)
+    return re.sub(r"font: [^;\"]*'sans-serif'[^;\"]*", f"font-size: {_SIZE}px", text)

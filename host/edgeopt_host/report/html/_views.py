@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from edgeopt_host.blame import blame
 from edgeopt_host.compare import Comparison, OnDevice
-from edgeopt_host.report import _cells, _units, gate_words
+from edgeopt_host.report import _cells, _turns, _units, gate_words, sustained
+from edgeopt_host.report import comparison as comparison_words
 from edgeopt_host.report.html import _svg, _wording, plots
 from edgeopt_host.run import Run
 
@@ -28,6 +29,7 @@ _FIGURES: tuple[tuple[str, Callable[[Run], str]], ...] = (
     ("p95", _cells.p95),
     ("p99", _cells.p99),
     ("Throughput", _cells.throughput),
+    ("Deadlines missed", lambda run: _share(run.shape.missed_deadlines)),
     ("Load", _cells.load),
     ("First inference", lambda run: _duration(run.first_inference_ms)),
     ("Peak memory", _cells.peak),
@@ -41,7 +43,7 @@ _FIGURES: tuple[tuple[str, Callable[[Run], str]], ...] = (
 
 def gate(result: GateResult) -> dict[str, Any]:
     verdict = result.verdict.value
-    rules = [_rule(rule) for rule in result.rules]
+    rules = [_rule(rule, gate_words.turns(rule, result)) for rule in result.rules]
     devices: list[dict[str, Any]] = []
     seen: dict[str, int] = {}
     for runs in _benchmarks(result.runs):
@@ -50,6 +52,7 @@ def gate(result: GateResult) -> dict[str, Any]:
         # Rules are drawn once per device, beside its first benchmark.
         of_device = [rule for rule in result.rules if rule.device == name and seen[name] == 1]
         devices.append(_device(runs, _rule_figures(of_device)))
+        devices[-1]["unplotted"] = _unplotted(of_device)
         if seen[name] > 1:
             devices[-1]["name"] += f", benchmark {seen[name]}"
     return {
@@ -59,7 +62,7 @@ def gate(result: GateResult) -> dict[str, Any]:
         "verdicts": _wording.VERDICTS,
         "symbols": _wording.SYMBOLS,
         "meaning": _wording.MEANINGS[verdict],
-        "advice": sorted({rule.advice for rule in result.rules if rule.required and rule.advice}),
+        "advice": gate_words.advice(result),
         "result": result,
         "rules": rules,
         "devices": devices,
@@ -71,6 +74,7 @@ def compare(comparison: Comparison) -> dict[str, Any]:
     for compared in comparison.devices:
         device = _device(compared.runs, _differences(compared))
         device["others"] = compared.others
+        device["notes"] = list(comparison_words.notes(compared))
         devices.append(device)
     return {
         "title": "Comparison",
@@ -78,6 +82,7 @@ def compare(comparison: Comparison) -> dict[str, Any]:
         "runs": comparison.runs,
         "short": _wording.short,
         "figure": _figure,
+        "in_turns": _turns.IN_TURNS,
     }
 
 
@@ -96,10 +101,13 @@ def _sustained(found: dict[str, Any]) -> str:
         return ""
     ends = found.get("ci95")
     known = f" ({plots.change(ends[0])} to {plots.change(ends[1])})" if ends else ""
+    span, why = sustained.window(found)
+    aside = f" {why[:1].upper()}{why[1:]}." if why else ""
+    first = found["first_p50_ms"]
     return (
-        f"Over {found['seconds'] / 60:.0f} minutes p50 went from "
-        f"{_duration(found['first_p50_ms'])} in the first {found['window_s']:.0f} s to "
-        f"{_duration(found['last_p50_ms'])} in the last: {plots.change(found['ratio'])}{known}."
+        f"Over {sustained.time(found['seconds'])} p50 went from {_duration(first)} in the first "
+        f"{span} to {_units.duration(found['last_p50_ms'], unit_of=first)} in the last: "
+        f"{plots.change(found['ratio'])}{known}.{aside}"
     )
 
 
@@ -127,7 +135,8 @@ def _device(runs: Sequence[Run], figures: list[tuple[str, Markup]]) -> dict[str,
     return {
         "name": _cells.device(first),
         "subjects": [
-            {"letter": chr(ord("A") + i), "key": i % 4, "run": run} for i, run in enumerate(runs)
+            {"letter": chr(ord("A") + i), "key": i % 4, "run": run, "blame": blame(runs, i)}
+            for i, run in enumerate(runs)
         ],
         "facts": _facts(runs),
         "figures": [(caption, svg) for caption, svg in drawn if svg],
@@ -138,6 +147,7 @@ def _device(runs: Sequence[Run], figures: list[tuple[str, Markup]]) -> dict[str,
         ] if measured else [],
         "tainted": _tainted(runs),
         "warnings": _warnings(runs),
+        "unplotted": "",
     }  # fmt: skip
 
 
@@ -219,8 +229,8 @@ def _warnings(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     return [(", ".join(letters), code, message) for (code, message), letters in found.items()]
 
 
-def _rule(rule: RuleResult) -> dict[str, Any]:
-    interval = " to ".join(_scaled(end, rule.unit) for end in rule.ci) if rule.ci else ""
+def _rule(rule: RuleResult, aside: str) -> dict[str, Any]:
+    interval = gate_words.interval(rule).replace("-", "\u2212")
     looks = f"in {rule.looks} look{'s' if rule.looks != 1 else ''}"
     seconds = f"{rule.device_seconds:.0f} s" if rule.looks else ""
     figures = [
@@ -232,6 +242,7 @@ def _rule(rule: RuleResult) -> dict[str, Any]:
     ]
     return {
         **{name: getattr(rule, name) for name in ("metric", "device", "required", "reason")},
+        "turns": aside,
         "condition": rule.condition,
         "verdict": rule.verdict.value,
         "figures": [(t, "" if text == _cells.NONE else text, aside) for t, text, aside in figures],
@@ -239,26 +250,39 @@ def _rule(rule: RuleResult) -> dict[str, Any]:
 
 
 def _rule_figures(rules: Sequence[RuleResult]) -> list[tuple[str, Markup]]:
-    relative = [_row(r, 1.0) for r in rules if r.unit == "ratio"]
-    absolute = [_row(r, r.limit) for r in rules if r.kind == "absolute" and r.limit > 0]
+    relative = [row for rule in rules if rule.unit == "ratio" for row in _row(rule)]
+    absolute = [row for rule in rules if rule.unit != "ratio" for row in _row(rule)]
     drawn = (
-        (_wording.RATIOS, relative, "Difference from the baseline", "difference (%)"),
-        (_wording.LIMITS, absolute, "Distance from the limit", "figure over limit (%)"),
+        (_wording.RATIOS, relative, "Difference from the baseline", "from the baseline (%)"),
+        (_wording.LIMITS, absolute, "Distance from the limit", "from the limit (%)"),
     )
     return [
-        (caption, Markup(plots.ratios(list(itertools.chain(*rows)), title, label)))  # noqa: S704 - escaped there
+        (caption, Markup(plots.ratios(rows, title, label)))  # noqa: S704 - escaped there
         for caption, rows, title, label in drawn
-        if any(rows)
+        if rows
     ]
 
 
-def _row(rule: RuleResult, scale: float) -> list[plots.Interval]:
-    if rule.estimate is None or rule.ci is None:
+def _unplotted(rules: Sequence[RuleResult]) -> str:
+    """Rules of which no plot shows anything, so that nobody takes the plots for all of them."""
+    told = [
+        f"{_wording.short(rule.metric)} ({_wording.VERDICTS[rule.verdict.value]})"
+        for rule in rules
+        if not _row(rule)
+    ]
+    return f"Not in the plots: {', '.join(told)}." if told else ""
+
+
+def _row(rule: RuleResult) -> list[plots.Interval]:
+    """What a plot shows of a rule; nothing of one in points, or without an interval."""
+    scale = 1.0 if rule.unit == "ratio" else rule.limit
+    if rule.estimate is None or rule.ci is None or rule.unit == "pt" or not scale > 0:
         return []
     value, low, high = (x / scale for x in (rule.estimate, *rule.ci))
     label = _wording.short(rule.metric)
     kind = _COLOURS[rule.verdict.value]
-    return [plots.Interval(label, value, low, high, kind, rule.limit / scale)]
+    row = plots.Interval(label, value, low, high, kind, rule.limit / scale)
+    return [row] if plots.drawable(row) else []
 
 
 def _differences(compared: OnDevice) -> list[tuple[str, Markup]]:
@@ -277,6 +301,9 @@ def _differences(compared: OnDevice) -> list[tuple[str, Markup]]:
             colour = _FOUND.get(difference.found, subject)
             row = plots.Interval(label, ratio.value, ratio.low, ratio.high, colour)
             (sizes if difference.delta or metric in _START else times).append(row)
+    # Of one launch there is nothing but the figures.
+    if compared.single:
+        return []
     label = "difference from A (%)"
     drawn = (
         (_wording.COMPARED, plots.ratios(times, "Speed and energy against A", label)),
@@ -319,6 +346,10 @@ def _scaled(value: float | None, unit: str) -> str:
 
 def _duration(milliseconds: float | None) -> str:
     return _cells.NONE if milliseconds is None else _units.duration(milliseconds)
+
+
+def _share(share: float | None) -> str:
+    return _cells.NONE if share is None else _units.percent(share)
 
 
 def _size(count: int | None) -> str:

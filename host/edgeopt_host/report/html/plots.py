@@ -5,6 +5,7 @@ Text from elsewhere (names of models and devices) stands beside a figure, never 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from edgeopt_host.run import Launch, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 _NS = 1e9
 _NS_PER_MS = 1e6
@@ -27,9 +29,11 @@ _DECADE = 10.0
 # Of the distribution's tail, what is beyond would squeeze all else.
 _SHOWN = 99.9
 _DASHES = ("-", "--", "-.", ":")
-_PERCENTS = (-90, -75, -50, -30, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 30, 50, 100)
-_RATIOS = (*(1 + percent / 100 for percent in _PERCENTS), 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+_PERCENTS = (-90, -75, -50, -30, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 30, 50, 100,
+             200, 400, 900, 2000, 5000, 10_000)  # fmt: skip
+_RATIOS = tuple(1 + percent / 100 for percent in _PERCENTS)
 _TICKS = 6
+_CANDIDATES = 40
 _TEMPERATURE = "temperature_celsius"
 _CLOCK = "clock_hz"
 _THROTTLE = "throttle_flags"
@@ -71,6 +75,8 @@ def distribution(runs: Sequence[Run]) -> str:
     if not curves:
         return ""
     shares = np.linspace(0, _SHOWN, _POINTS)
+    middle = float(np.median(np.concatenate([samples for _, samples in curves])))
+    scale, unit = _units.time_unit(middle)
     told = "; ".join(
         f"{_letter(i)}: half within {_units.duration(float(np.percentile(samples, 50)))}, "
         f"95 % within {_units.duration(float(np.percentile(samples, 95)))}"
@@ -79,7 +85,7 @@ def distribution(runs: Sequence[Run]) -> str:
     with Drawing("Distribution of latencies", told, 2.6) as drawing:
         (axes,) = drawing.axes
         for i, samples in curves:
-            axes.plot(np.percentile(samples, shares), shares, linewidth=1.6, **style(i))
+            axes.plot(np.percentile(samples, shares) / scale, shares, linewidth=1.6, **style(i))
         # Each where the curves are not.
         for share, x, side in ((50, 1.0, "right"), (95, 0.01, "left")):
             axes.axhline(share, color=COLOURS["muted"], linewidth=0.6, linestyle=":")
@@ -87,8 +93,8 @@ def distribution(runs: Sequence[Run]) -> str:
             axes.annotate(f"p{share}", (x, share), xycoords=place, ha=side, va="top")
         axes.set_ylim(0, 100)
         axes.set_ylabel("inferences (%)")
-        axes.set_xlabel("latency at most (ms, log scale)")
-        _log_axis(axes, *axes.get_xlim())
+        axes.set_xlabel(f"latency at most ({unit}, log scale)")
+        _log_axis(axes, middle / scale)
     return drawing.svg
 
 
@@ -96,7 +102,7 @@ def ratios(rows: Sequence[Interval], title: str, xlabel: str) -> str:
     """Ratios with their intervals on a log axis, with 1 marked; labelled as differences in percent."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    rows = [row for row in rows if _drawable(row)]
+    rows = [row for row in rows if drawable(row)]
     if not rows:
         return ""
     told = "; ".join(
@@ -121,7 +127,7 @@ def ratios(rows: Sequence[Interval], title: str, xlabel: str) -> str:
         axes.set_xlim(math.exp(low), math.exp(high))
         axes.xaxis.set_major_locator(FixedLocator(_spread(low, high)))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(lambda x, _: change(x, digits=1).removesuffix(" %"))
+        axes.xaxis.set_major_formatter(lambda x, _: _tick(x))
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlabel(xlabel)
@@ -140,12 +146,15 @@ def series(runs: Sequence[Run]) -> str:
         (_TEMPERATURE, 1.0, "hottest (°C)"), (_CLOCK, 1e-6, "clock (MHz)"),
     ) if any(_readings(run, quantity, start)[0].size for run in runs)]  # fmt: skip
     heights = [2.0, *(1.0 for _ in sensors)]
+    scale, unit = _units.time_unit(float(np.median(_samples_ms(itertools.chain(*(
+        run.launches for run in runs
+    ))))))  # fmt: skip
     with Drawing("Latency over time", _told(runs), *heights) as drawing:
         latency, *others = drawing.axes
         for i, run in enumerate(runs):
-            _blocks(latency, run, i, start)
+            _blocks(latency, run, i, start, scale * _NS_PER_MS)
         _shade(drawing.axes, runs, start)
-        latency.set_ylabel("p50 of blocks (ms)")
+        latency.set_ylabel(f"p50 of blocks ({unit})")
         _throttled(latency, runs, start)
         for axes, (quantity, scale, label) in zip(others, sensors, strict=True):
             seen = [_readings(run, quantity, start) for run in runs]
@@ -154,31 +163,32 @@ def series(runs: Sequence[Run]) -> str:
             order = _thinned(np.argsort(x))
             axes.plot(x[order], y[order], color=COLOURS["heat"], linewidth=1.2)
             axes.set_ylabel(label)
+        for axes in drawing.axes:
+            _linear_axis(axes.yaxis)
+        _linear_axis(drawing.axes[-1].xaxis)
         drawing.axes[-1].set_xlabel("time since the first block (s)")
     return drawing.svg
 
 
-def change(ratio: float, digits: int | None = None) -> str:
-    """A ratio as a difference, in percent, and from a doubling on as a factor.
+def change(ratio: float) -> str:
+    """A ratio as a difference in percent.
 
-    >>> [change(x) for x in (1.032, 1.0, 2.4)]
-    ['+3.2 %', '0.0 %', '\u00d72.40']
+    >>> [change(x) for x in (1.032, 0.5, 1.0, 4.14)]
+    ['+3.2 %', '\u221250.0 %', '0.0 %', '+314 %']
     """
-    if ratio >= 2:  # noqa: PLR2004 - from a doubling on
-        return f"\u00d7{ratio:g}" if digits else f"\u00d7{_units.number(ratio)}"
-    percent = 100 * (ratio - 1)
-    text = f"{abs(percent):.1f}"
-    if digits:
-        text = text.removesuffix(".0")
-    sign = "" if float(text) == 0 else "+" if percent > 0 else "\u2212"
-    return f"{sign}{text} %"
+    return _units.change(ratio).replace("-", "\u2212")
+
+
+def _tick(ratio: float) -> str:
+    text = f"{round(100 * (ratio - 1), 3):+g}"
+    return "0" if ratio == 1 else text.replace("-", "\u2212")
 
 
 def _letter(subject: int) -> str:
     return chr(ord("A") + subject)
 
 
-def _drawable(row: Interval) -> bool:
+def drawable(row: Interval) -> bool:
     return all(math.isfinite(x) and x > 0 for x in (row.value, row.low, row.high))
 
 
@@ -193,19 +203,49 @@ def _spread(low: float, high: float) -> list[float]:
     return sorted(kept)
 
 
-def _log_axis(axes: Axes, low: float, high: float) -> None:
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+def _log_axis(axes: Axes, middle: float) -> None:
+    """A log axis with few round ticks, one of them near the middle, where the curves are."""
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     axes.set_xscale("log")
-    wide = low > 0 and high / low > _DECADE
-    axes.xaxis.set_major_locator(
-        LogLocator(subs=(1.0, 2.0, 5.0), numticks=_TICKS) if wide else MaxNLocator(_TICKS)
-    )
+    axes.xaxis.set_major_locator(FixedLocator(_round(*axes.get_xlim(), middle)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.6g}")
 
 
-def _blocks(axes: Axes, run: Run, subject: int, start: int) -> None:
+def _round(low: float, high: float, middle: float) -> list[float]:
+    """Round numbers between two ends, near the middle first, and as far apart as labels need."""
+    room = math.log(high / low) / _TICKS
+    kept: list[float] = []
+    finest = _exponent(min(low, high - low)) - 1
+    exponents = range(_exponent(high), finest - 1, -1)
+    steps = [factor * _DECADE**exponent for exponent in exponents for factor in (5, 2, 1)]
+    near = [round(middle / step) * step for step in steps]
+    fit = (x for x in near if low <= x <= high and abs(math.log(x / middle)) < room / 2)
+    kept += itertools.islice(fit, 1)
+    for step in steps:
+        # Of a wide range, coarser steps have had what is further up.
+        first = math.ceil(low / step)
+        last = min(math.floor(high / step), first + _CANDIDATES)
+        for tick in (number * step for number in range(first, last + 1)):
+            if all(abs(math.log(tick / other)) >= room for other in kept):
+                kept.append(tick)
+    return sorted(kept)
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(value))
+
+
+def _linear_axis(axis: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    axis.set_major_locator(MaxNLocator(_TICKS - 1, steps=[1, 2, 5, 10]))
+    # An offset beside the axis is overlooked.
+    axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def _blocks(axes: Axes, run: Run, subject: int, start: int, unit_ns: float) -> None:
     """A curve per launch; when there are too many blocks, medians of neighbours."""
     count = sum(len(launch.blocks) for launch in run.launches)
     together = max(1, math.ceil(count / _POINTS))
@@ -214,7 +254,7 @@ def _blocks(axes: Axes, run: Run, subject: int, start: int) -> None:
         groups = [blocks[i : i + together] for i in range(0, len(blocks), together)]
         x = [(group[0].start_ns - start) / _NS for group in groups]
         y = [
-            float(np.median(np.concatenate([b.latency_ns for b in group]))) / _NS_PER_MS
+            float(np.median(np.concatenate([b.latency_ns for b in group]))) / unit_ns
             for group in groups
         ]
         axes.plot(x, y, linewidth=1.1, marker="." if len(x) == 1 else "", **style(subject))

@@ -11,8 +11,10 @@ import pytest
 from command_line import CommandLine, command_line
 from edgeopt_host.cli import _output
 from edgeopt_host.gate import schema, table
-from edgeopt_host.gate.result import EXIT_CODES, GateResult, RuleResult
+from edgeopt_host.gate.result import EXIT_CODES, GateResult, RuleResult, RunWarning
 from edgeopt_host.stats.verdict import Verdict
+from edgeopt_host.store import RunStore
+from sample_reports import paired_runs
 
 RULE = '[[rule]]\nmetric = "p50_latency_ms"\nmax_regression = "3%"\n'
 HEAD = 'schema = "edgeopt.policy/1"\n'
@@ -59,6 +61,36 @@ def test_check_tells_all_that_is_wrong(host: CommandLine) -> None:
     }
 
 
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_check_of_what_cannot_be_read_is_a_document_too(
+    host: CommandLine, content: bytes | None
+) -> None:
+    if content is not None:
+        Path("p.toml").write_bytes(content)
+    checked = host("gate", "check", "p.toml", "--format", "json")
+    document = json.loads(checked.out)
+    (problem,) = document["problems"]
+    assert (checked.code, document["valid"], problem["line"]) == (2, False, None)
+    assert problem["message"].startswith("cannot read the policy p.toml")
+    assert host("gate", "check", "p.toml").out == ""
+
+
+def test_how_to_measure_is_refused_where_nothing_is_measured(
+    host: CommandLine,
+) -> None:
+    Path("p.toml").write_text(HEAD + RULE)
+    (run,) = paired_runs(1.0, names=("m.onnx",), launches=3, seed=1)
+    run.paired = None
+    with RunStore.open() as store:
+        store.add(run)
+    host("device", "add", run.device.name, "unix:/nowhere/agent.sock", "--no-check")
+    gate = ("gate", "run", "p.toml", "--candidate", str(run.id), "--baseline", str(run.id))
+    ended = host(*gate, "--batch", "2", "--threads", "1", "--wait")
+    assert (ended.code, ended.out) == (2, "")
+    assert "nothing is measured: leave --threads, --wait, --batch out" in ended.err
+    assert host(*gate, "--device", run.device.name).code != 2
+
+
 def test_schema_prints_what_is_shipped(host: CommandLine) -> None:
     assert host("gate", "schema").out == schema.text()
 
@@ -73,6 +105,14 @@ def test_schema_prints_what_is_shipped(host: CommandLine) -> None:
         (("--candidate", "m.onnx", "--device", "local", "--batch", "2"), "--batch 2 contradicts"),
         (("--candidate", "m.onnx", "--device", "local", "--html", "no/h"), "its folder does not"),
         (("--candidate", "m.onnx", "--device", "local", "--junit", "."), "it is a folder"),
+        (
+            ("--candidate", "m.onnx", "--device", "local", "--junit", "x", "--html", "./x"),
+            "--html x is the file of --junit: give each its own",
+        ),
+        (
+            ("--candidate", "m.onnx", "--device", "local", "--markdown", "p.toml"),
+            "--markdown p.toml is the file of the policy",
+        ),
         (
             ("--candidate", "m.onnx", "--device", "local", "--data", "d"),
             "cannot read the data file",
@@ -162,6 +202,14 @@ def sample(**changes: object) -> RuleResult:
         "relative", "ratio", 12.3, 12.448, "max_regression 3%",
     )  # fmt: skip
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_the_table_has_a_line_per_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    warnings = [RunWarning("local", "candidate", "NOISY", "others work")]
+    shown = table.render(GateResult(Verdict.PASS, [sample()], warnings=warnings))
+    assert "\n\nWarning  NOISY (candidate on local): others work\n\n" in shown
+    assert "Timed" in shown.splitlines()[0]
 
 
 def test_the_table_has_a_line_per_rule_then_why_then_the_whole(

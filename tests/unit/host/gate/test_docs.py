@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeopt_host.gate import schema
 from edgeopt_host.gate.read import read
-from edgeopt_host.gate.result import GateResult, RuleResult
+from edgeopt_host.gate.result import GateResult, RuleResult, RunWarning
 from edgeopt_host.metrics import METRICS
 from edgeopt_host.stats.verdict import Verdict
 
@@ -34,7 +34,9 @@ def test_gate_json_has_every_key() -> None:
     rule = RuleResult(
         "load_ms", "pi4", True, Verdict.PASS, 1.0, None, 1.0, 1, 1.0, "", "absolute", "ms"
     )
-    document = GateResult(Verdict.PASS, [rule]).document()
+    warning = RunWarning("pi4", "candidate", "NOISY", "it varies")
+    document = GateResult(Verdict.PASS, [rule], warnings=[warning]).document()
+    assert set(document["warnings"][0]) == {"device", "role", "code", "message"}
     assert first_cells("gate-json.md") == set(document) | set(document["rules"][0])
 
 

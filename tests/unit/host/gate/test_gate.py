@@ -18,8 +18,9 @@ from edgeopt_host.gate.result import GateResult, RuleResult, whole
 from edgeopt_host.gate.run import Gate
 from edgeopt_host.inventory import Inventory
 from edgeopt_host.looks import Answer
-from edgeopt_host.plan import Plan
+from edgeopt_host.plan import Execution, Plan
 from edgeopt_host.run import Failure, Run
+from edgeopt_host.run import Warning as RunWarning
 from edgeopt_host.stats.estimate import Estimate
 from edgeopt_host.stats.looks import Schedule
 from edgeopt_host.stats.verdict import Decision, Verdict
@@ -403,9 +404,10 @@ def test_rules_without_a_margin_share_the_error_rate(
     one = P50.replace("3%", "0%")
     alone = only(gate(one).decide(Bench(), Plan()))
     assert (alone.verdict, alone.looks) == (Verdict.FAIL, 1)
-    with_margin = gate(P50 * 5).decide(Bench(), Plan())
+    many = "".join(P50.replace("p50", name) for name in ("p50", "p90", "p95", "p99", "mean"))
+    with_margin = gate(many).decide(Bench(), Plan())
     assert with_margin.verdict is Verdict.FAIL
-    among = gate(one * 5).decide(Bench(), Plan())
+    among = gate(many.replace("3%", "0%")).decide(Bench(), Plan())
     assert {(rule.verdict, rule.looks) for rule in among.rules} == {
         (Verdict.INCONCLUSIVE, len(LOOKS))
     }
@@ -524,6 +526,98 @@ def test_a_stored_baseline_that_is_not_comparable_is_refused_with_the_difference
     assert relative.verdict is Verdict.NOT_MEASURABLE
     assert "the governor was ondemand, now performance" in relative.reason
     assert absolute.verdict is Verdict.PASS
+
+
+def test_what_is_known_before_is_refused_before(gate: GateOf, store: RunStore) -> None:
+    baseline = stored(store, 1.0)
+    threads = baseline.runtime.threads or 0
+    for settings, execution, said in (
+        ("[gate]\nbatch = 4\n", Execution(), "the batch was 1, and would be 4"),
+        ("[gate]\nrate_hz = 9\n", Execution(), "the rate was back to back, and would be 9 Hz"),
+        ("", Execution(threads=threads + 1), f"was {threads}, and would be {threads + 1}"),
+        ("", Execution(runtime="mine"), "and would be mine"),
+    ):
+        bench = Bench()
+        asked = gate(P50 + settings, baseline=baseline.id)
+        result = asked.decide(bench, Plan(), execution)
+        assert (result.verdict, result.exit_code) == (Verdict.NOT_MEASURABLE, 4)
+        assert said in only(result).reason
+        assert bench.asked == []
+    # What needs no baseline is measured all the same.
+    both = gate(P50 + P95.format(8) + "[gate]\nbatch = 4\n", baseline=baseline.id)
+    assert [rule.verdict for rule in both.decide(bench, Plan()).rules] == [
+        Verdict.NOT_MEASURABLE, Verdict.PASS,
+    ]  # fmt: skip
+
+
+def test_a_stored_run_that_failed_says_so(gate: GateOf, store: RunStore) -> None:
+    failed = stored(store, 1.0, error=Failure("WORKER_CRASHED", "it crashed: SIGSEGV"))
+    wanted = gate(P50, devices=[], candidate=failed.id, baseline=stored(store, 1.0).id)
+    reason = only(wanted.decide(Bench(), Plan())).reason
+    assert reason == f"run {failed.id} failed (WORKER_CRASHED): it crashed: SIGSEGV"
+
+
+def test_latencies_under_overload_decide_nothing(gate: GateOf) -> None:
+    def late(runs: list[Run]) -> None:
+        for run in runs:
+            run.warnings = [RunWarning("OVERLOADED", "9 of 20 were done")]
+
+    throughput = '[[rule]]\nmetric = "throughput_per_s"\nmax_regression = "50%"\n'
+    mean = P50.replace("p50", "mean")
+    limits = P95.format(8) + throughput
+    result = gate(P50 + mean + limits).decide(Bench(1.0, late), Plan())
+    assert [rule.verdict for rule in result.rules] == [
+        *[Verdict.NOT_MEASURABLE] * 3, Verdict.PASS,
+    ]  # fmt: skip
+    assert all("OVERLOADED: 9 of 20" in rule.reason for rule in result.rules[:3])
+
+
+def test_overload_that_shows_in_the_end_takes_verdicts_back(gate: GateOf) -> None:
+    class Late(Bench):
+        def __call__(self, models: Sequence[Path], **asked: Any) -> list[list[Run]]:
+            made = super().__call__(models, **asked)
+            for run in [run for runs in made for run in runs]:
+                run.warnings = [RunWarning("OVERLOADED", "9 of 20 were done")]
+            return made
+
+    rule = only(gate(P50).decide(Late(), Plan()))
+    assert (rule.looks, rule.verdict) == (1, Verdict.NOT_MEASURABLE)
+
+
+def test_warnings_of_runs_are_told_once_each(gate: GateOf) -> None:
+    def noisy(runs: list[Run]) -> None:
+        runs[0].warnings = [RunWarning("NOISY", "others work")]
+        runs[1].warnings = []
+
+    peak = P50.replace("p50_latency_ms", "peak_memory_mb")
+    result = gate(P50 + peak).decide(Bench(1.0, noisy), Plan())
+    told = {"device": "pi4", "role": "candidate", "code": "NOISY", "message": "others work"}
+    assert result.document()["warnings"] == [told]
+
+
+PARTNER = Failure("PARTNER_FAILED", "another model failed")
+BROKEN = Failure("MODEL_INVALID", "new.onnx is damaged")
+
+
+@pytest.mark.parametrize("innocent", [PARTNER, BROKEN])
+def test_only_the_guilty_model_is_named(gate: GateOf, innocent: Failure) -> None:
+    def broken(runs: list[Run]) -> None:
+        for run in runs:
+            run.id, run.launches, run.error = None, [], innocent
+            if run.model.name == "new.onnx":
+                run.error = BROKEN
+
+    sizes = '[[rule]]\nmetric = "size_mb"\nmax = 999\n'
+    result = gate(P50 + P95.format(8) + sizes).decide(Bench(1.0, broken), Plan())
+    assert {rule.reason for rule in result.rules} == {"new.onnx is damaged"}
+    assert [run.model.name for run in result.runs] == ["new.onnx"]
+    # The other way round, the candidate's file has a size.
+    Path("new.onnx").rename("good.onnx")
+    Path("new.onnx").touch()
+    turned = gate(P50 + sizes, candidate="good.onnx", baseline="new.onnx")
+    p50, size = turned.decide(Bench(1.0, broken), Plan()).rules
+    assert p50.reason == "new.onnx is damaged"
+    assert (size.verdict, size.candidate) == (Verdict.PASS, size.estimate)
 
 
 def test_two_stored_runs_need_no_device(gate: GateOf, store: RunStore) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -118,7 +119,7 @@ WRONG_LIMITS = [
     ("p95_latency_ms", 'max = "25"', '"25" is no number'),
     ("p95_latency_ms", "min = 25", "of p95_latency_ms, less is better: write max"),
     ("accuracy", "max = 0.9", "of accuracy, more is better: write min"),
-    ("accuracy", "min = 97", "97 is more than all: accuracy is 0 to 1, so 97 % is 0.97"),
+    ("accuracy", "min = 97", "97 is more than all: is 0.97 meant? accuracy is 0 to 1"),
     ("accuracy", 'max_regression = "1%"', 'of accuracy, write points: "1pt"'),
     (
         "load_ms",
@@ -177,6 +178,24 @@ def test_a_setting_that_is_none(line: str, said: str) -> None:
         (f"{HEAD}gate = 3\nrule = []\n", [NO_RULE, "line 2: gate: 3 is no table: write [gate]"]),
         ("a = 1\n[b\n", ["line 2: no TOML: Unexpected character: '\\n'"]),
         ("a = 1\n\na = 2\n", ['line 3: no TOML: Key "a" already exists']),
+        (f"{HEAD}[gate]\nbatch = 3\nbatch = 4\n", ['line 4: no TOML: Key "batch" already exists']),
+        (
+            f'{HEAD}[[rule]]\ntags = ["a",\n"b"\nmax = 3\n',
+            [
+                (
+                    "line 3: no TOML: Unexpected character: 'm' in line 5: is what begins here lacking its "
+                    "] or its closing quotes?"
+                )
+            ],
+        ),
+        (
+            f'{HEAD}\n[[rules]]\nmetric = "load_ms"\n',
+            [NO_RULE, "line 3: rules: there is no such key; did you mean rule?"],
+        ),
+        (
+            f'{HEAD}{"[[rule]]" + chr(10)}metric = "load_ms"\n' + "[[rule]]\n" * 200,
+            ["line 203: rule[201]: there are 201 rules, and a policy has at most 200"],
+        ),
         ("a = [1,\n", ["line 1: no TOML: it ends in the middle of a value"]),
     ],
 )
@@ -199,6 +218,26 @@ def test_all_is_told_at_once_and_in_the_right_lines() -> None:
         "line 15: gate.budjet_s: there is no such key; did you mean budget_s?",
         "line 18: rule[3]: a rule needs a limit: max, min or max_regression",
     ]
+
+
+def test_two_limits_for_the_same_are_told() -> None:
+    one = '[[rule]]\nmetric = "load_ms"\nmax = {}\n'
+    pis = 'tags = ["pi", "lab"]\n'
+    text = HEAD + one.format(3) + pis + one.format(9) + 'tags = ["lab", "pi"]\n'
+    assert problems(text) == [
+        "line 6: rule[2]: rule[1] is max of load_ms for the same devices: keep one of them"
+    ]
+    # Elsewhere, and as an early warning, another is right.
+    other = one.format(3) + pis + one.format(9) + one.format(2) + "required = false\n"
+    assert len(policy(other).rules) == 3
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "p"
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(UsageError, match="it is no regular file"):
+        load(path)
 
 
 def test_rules_may_be_written_inline() -> None:

@@ -20,7 +20,7 @@ def _pipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_device_says_what_it_found_and_shows_it() -> None:
     text = report.render(sample_comparison())
-    assert re.search(r"^pi4   7 launches of each count, 1 do not$", text, re.MULTILINE)
+    assert re.search(r"^pi4   7 launches of each count, 1 does not$", text, re.MULTILINE)
     assert re.search(r"^jetson   8 launches of each count$", text, re.MULTILINE)
     assert "  A  fp32.tflite" in text
     assert re.search(r"^  B \(int8\.tflite\) is 1\d\.\d % faster", text, re.MULTILINE)
@@ -69,6 +69,48 @@ def test_hostile_names_and_failures_stay_text() -> None:
     text = report.render(compare([runs, [runs[0], failed_run("phone")]]))
     assert "\x1b" not in text
     assert "could not be measured: UNREACHABLE" in text
+
+
+def test_one_launch_shows_no_plot_and_says_why() -> None:
+    text = report.render(compare([paired_runs(1, 0.5, launches=1)]))
+    assert re.search(r"^pi4   1 launch of each counts$", text, re.MULTILINE)
+    assert "one launch cannot tell a difference" in text
+    assert "|" not in text
+    assert "p50_latency_ms" in text
+
+
+def test_missed_deadlines_are_shown() -> None:
+    runs = paired_runs(1, 0.9)
+    for run, missed in zip(runs, (1.0, 0.0002), strict=True):
+        run.shape.rate_hz, run.shape.missed_deadlines = 50.0, missed
+    text = report.render(compare([runs]))
+    assert "deadlines missed at 50.0 Hz: A 100 %, B 0.02 %" in text
+
+
+def test_the_same_file_is_told() -> None:
+    text = report.render(compare([paired_runs(1, 1, names=("a.onnx", "a.onnx"))]))
+    assert "B (a.onnx) is the same file as A, " in text
+
+
+def test_a_ratio_that_contradicts_its_figures_is_explained() -> None:
+    runs = paired_runs(1, 1.1)
+    assert "measured in turns" not in report.render(compare([runs]))
+    assert runs[1].latency_ms.p50
+    runs[1].latency_ms.p50 *= 0.8
+    text = report.render(compare([runs]))
+    assert re.search(r"^p50_latency_ms: measured in turns: the ratio is", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [30, 44, 60])
+def test_words_of_a_table_stay_whole(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    names = [
+        line.split()[0]
+        for line in report.render(compare([paired_runs(1, 0.88)])).splitlines()
+        if line
+    ]
+    assert {"p50_latency_ms", "throughput_per_s", "first_inference_ms"} <= set(names)
+    assert {"_ms", "_s", "per_s"}.isdisjoint(names)
 
 
 def test_json_is_the_document() -> None:

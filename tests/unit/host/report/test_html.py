@@ -9,7 +9,7 @@ import pytest
 from edgeopt_host.compare import compare
 from edgeopt_host.report import html
 from edgeopt_host.report.html import plots
-from edgeopt_host.run import Block, Run
+from edgeopt_host.run import Block, Failure, Run
 from sample_reports import HOSTILE, paired_runs, rule, sample_comparison, sample_gate
 from sample_runs import failed_run
 
@@ -177,6 +177,56 @@ def test_rules_that_cannot_be_drawn_are_left_out() -> None:
     ]
     text = Page(html.gate(result)).text
     assert "\u22120.60 points" in text
+    assert "Not in the plots: size (pass), accuracy (fail), p50 latency (inconclusive)." in text
+    assert "Not in the plots" not in Page(html.compare(sample_comparison())).text
+
+
+def test_ticks_are_round_few_and_where_the_curves_are() -> None:
+    for low, high, middle in (
+        (4.1, 4.4, 4.2),
+        (3.9, 180.0, 4.2),
+        (0.9, 9000.0, 3.0),
+        (99, 101, 100),
+    ):
+        ticks = plots._round(low, high, middle)
+        assert 3 <= len(ticks) <= 7, ticks
+        assert all(low <= tick <= high for tick in ticks)
+        room = np.log(high / low) / 6
+        assert min(np.diff(np.log(ticks))) > 0.99 * room
+        assert min(abs(np.log(np.array(ticks) / middle))) <= room / 2
+        assert max(len(f"{tick:.6g}") for tick in ticks) <= 6
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "µs"), (1.0, "ms"), (1000.0, "s")])
+def test_plots_are_in_the_unit_of_the_data(factor: float, unit: str) -> None:
+    runs = paired_runs(1, 0.9)
+    for run in runs:
+        for launch in run.launches:
+            for block in launch.blocks:
+                block.latency_ns = (block.latency_ns * factor).astype(np.int64)
+    for svg in (plots.distribution(runs), plots.series(runs)):
+        labels = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+        assert any(f"({unit}" in label for label in labels)
+        numbers = [label for label in labels if re.fullmatch(r"[\d.]+", label)]
+        assert "0.00" not in numbers
+    # 5 ms, or 5 of the other units.
+    ticks = [float(t) for t in re.findall(r"<text[^>]*>([\d.]+)</text>", plots.distribution(runs))]
+    assert sum(4 <= tick <= 6 for tick in ticks) >= 2
+
+
+def test_only_the_broken_model_looks_broken() -> None:
+    runs = paired_runs(1, 1, names=("good.onnx", "broken.onnx"))
+    for error in (
+        Failure("MODEL_INVALID", "broken.onnx is a damaged ONNX file"),
+        Failure("PARTNER_FAILED", "another model failed"),
+    ):
+        runs[1].error = Failure("MODEL_INVALID", "broken.onnx is a damaged ONNX file")
+        runs[0].error = error
+        text = html.compare(compare([runs]))
+        assert text.count('class="verdict fail"') == 1
+        told = "not measured, because B (broken.onnx) could not be: MODEL_INVALID: broken.onnx is a damaged"
+        assert f'<span class="muted">{told}' in text
+        assert "PARTNER_FAILED" not in text
 
 
 def test_a_sustained_run_says_how_it_held() -> None:
@@ -185,13 +235,28 @@ def test_a_sustained_run_says_how_it_held() -> None:
         "seconds": 600.0, "window_s": 60.0, "ratio": 1.25, "ci95": [1.2, 1.3], "first_p50_ms": 4.0,
         "last_p50_ms": 5.0, "curve": [],
     }  # fmt: skip
-    told = "Over 10 minutes p50 went from 4.00 ms in the first 60 s to 5.00 ms in the last: +25.0 %"
+    told = (
+        "Over 10 minutes p50 went from 4.00 ms in the first minute to 5.00 ms in the last: +25.0 %"
+    )
     assert f"{told} (+20.0 % to +30.0 %)." in Page(html.run(run)).text
+    run.sustained |= {"seconds": 20.0, "window_s": 2.0, "ci95": None}
+    text = Page(html.run(run)).text
+    assert (
+        "Over 20 s p50 went from 4.00 ms in the first tenth to 5.00 ms in the last: +25.0 %."
+        in text
+    )
+    assert "First and last tenth, because it lasted 20 s." in text
 
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(1.032, "+3.2 %"), (0.88, "\u221212.0 %"), (1.00001, "0.0 %"), (2.4, "\u00d72.40")],
+    [
+        (1.032, "+3.2 %"),
+        (0.88, "\u221212.0 %"),
+        (1.000001, "0.0 %"),
+        (2.4, "+140 %"),
+        (0.9999, "\u22120.01 %"),
+    ],
 )
 def test_a_ratio_reads_as_a_difference(ratio: float, text: str) -> None:
     assert plots.change(ratio) == text

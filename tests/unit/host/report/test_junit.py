@@ -69,4 +69,4 @@ def test_no_name_breaks_the_document(name: str) -> None:
 def test_figures_have_their_unit_and_interval() -> None:
     text = junit.render(sample_gate("inconclusive"))
     assert "p95_latency_ms on pi4 is 5.50 ms [5.40 ms to 5.62 ms]; the limit is 6.00 ms" in text
-    assert "is -2.5 % [-4.0 % to -1.0 %] from the baseline; the limit is -3.0 %" in text
+    assert "is 2.5 % below the baseline's [-4.0 % to -1.0 %]; the limit is -3.0 %" in text

@@ -98,8 +98,10 @@ def test_what_never_changed_takes_one_line() -> None:
 
 def test_in_words() -> None:
     assert sustained.summary(document()) == (
-        "last minute 1.20 times the first [1.19, 1.21], p50 12.0 ms to 14.4 ms, over 10 min"
+        "last minute 1.20 times the first [1.19, 1.21] (95 % interval), p50 12.0 ms to 14.4 ms, over 10 min"
     )
     short = document(seconds=100.0, window_s=10.0, ci95=None)
-    assert sustained.summary(short).startswith("last 10.0 s 1.20 times the first, p50")
-    assert sustained.summary(short).endswith("over 100 s")
+    assert sustained.summary(short).startswith("last tenth 1.20 times the first, p50")
+    assert sustained.summary(short).endswith(
+        "over 100 s (first and last tenth, because it lasted 100 s; no interval from so few blocks)"
+    )
