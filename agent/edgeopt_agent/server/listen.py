@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,10 +12,8 @@ import grpc.aio
 from edgeopt_agent.errors import InvalidArgument
 from edgeopt_agent.server.address import ListenAddress
 
-# What a connection that says nothing costs until its handshake is given up. gRPC's own limit,
-# max_allowed_incoming_connections, is of no use: a connection that closes during the handshake is
-# counted for ever (grpcio 1.85), so that a port scanner would end the agent.
-_FILES = 8192
+# Below the 1024 files that a process may usually open.
+MAX_CONNECTIONS = 512
 _MAX_CALLS = 256
 _OPTIONS = (
     # Pings that the host's keepalive sends are welcome at this rate; the pair must agree.
@@ -25,6 +22,7 @@ _OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # Two agents must never share a port, each getting some of the calls.
     ("grpc.so_reuseport", 0),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
     ("grpc.max_concurrent_streams", 64),
     # Until TLS and HTTP/2 are agreed on: a connection that says nothing is dropped.
     ("grpc.server_handshake_timeout_ms", 10_000),
@@ -38,17 +36,8 @@ _BIND_TRIES = 20
 _BIND_PAUSE_S = 0.1
 
 
-def _allow_files() -> None:
-    """Lets this process open more files than the usual 1024, as far as it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def new_server(*interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
     """A server that listens nowhere yet."""
-    _allow_files()
     return grpc.aio.server(
         interceptors=interceptors, options=_OPTIONS, maximum_concurrent_rpcs=_MAX_CALLS
     )

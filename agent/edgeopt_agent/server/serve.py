@@ -43,6 +43,8 @@ from edgeopt_agent.server.tls import Trust
 _SERVICES = server_names(agent_pb2, blob_pb2)
 _IDENTITY_SERVICES = server_names(identity_pb2)
 _GRACE_S = 1.0
+# How often to see whether the identity's file has changed.
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ async def _serve(
     *,
     first: bool,
 ) -> tuple[ListenAddress, ...]:
-    """Serves until told to stop, or until another CA is to be trusted; returns what it listened on.
+    """Serves until told to stop, or until its identity has changed; returns what it listened on.
 
     Raises:
         FailedPrecondition: NOT_ENROLLED, when there are no keys, or not any more.
@@ -198,7 +200,7 @@ async def _serve(
         if first and not options.enroll:
             for address in bound:
                 print(f"listening on {address.target}", flush=True)  # noqa: T201 - documented output
-        await _first_of(told_to_stop, *([trust.ended] if trust else []))
+        await _until(told_to_stop, trust)
     finally:
         await health.enter_graceful_shutdown()
         if told_to_stop.is_set():
@@ -208,6 +210,18 @@ async def _serve(
         for address in bound:
             address.remove()
     return bound
+
+
+async def _until(told_to_stop: asyncio.Event, trust: Trust | None) -> None:
+    """Waits for the end of serving: the agent's, or that of the identity it serves with."""
+    if trust is None:
+        await told_to_stop.wait()
+        return
+    while not (told_to_stop.is_set() or trust.ended.is_set()):
+        # A host that knows the new certificate only never gets as far as a call that would tell.
+        trust.refresh()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_first_of(told_to_stop, trust.ended), _LOOK_S)
 
 
 async def _first_of(*events: asyncio.Event) -> None:

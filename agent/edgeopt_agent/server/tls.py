@@ -17,8 +17,9 @@ _log = logging.getLogger(__name__)
 class Trust:
     """The identity that the agent serves with, read again whenever its file changes.
 
-    A renewed certificate, and what was revoked, count from the next connection or call on. Another
-    CA, or none, sets `ended`: whoever the earlier one let in must then go.
+    What was revoked counts from the next call on. A renewed certificate, another CA, or none, set
+    `ended`: the server has to begin anew. With another CA, or none, whoever the earlier one let in
+    must go at once.
     """
 
     def __init__(self, files: IdentityFiles) -> None:
@@ -50,17 +51,16 @@ class Trust:
         return fingerprint in self._revoked
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Asks for the certificate anew at every handshake."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._configuration(), self._configuration, require_client_authentication=True
-        )
+        """Of the identity as it is now.
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
-        # Called in a thread of gRPC's.
-        identity = self.identity
-        return grpc.ssl_server_certificate_configuration(
+        Not gRPC's dynamic ones, which ask again at every handshake: connections that close during
+        it crash the process then (grpcio 1.85; tests/system/test_trust.py).
+        """
+        identity = self._identity
+        return grpc.ssl_server_credentials(
             [(identity.key.encode(), identity.certificate.encode())],
-            root_certificates=identity.ca.encode(),
+            identity.ca.encode(),
+            require_client_auth=True,
         )
 
     def refresh(self) -> None:
@@ -76,8 +76,10 @@ class Trust:
         if identity is None or identity.ca != self._identity.ca:
             self.is_over = True
             self._loop.call_soon_threadsafe(self.ended.set)
-        else:
-            self._use(identity)
+            return
+        if identity.certificate != self._identity.certificate:
+            self._loop.call_soon_threadsafe(self.ended.set)
+        self._use(identity)
 
     def _use(self, identity: Identity) -> None:
         self._identity = identity

@@ -9,6 +9,7 @@ import pytest
 from edgeopt_host.compare import compare
 from edgeopt_host.report import html
 from edgeopt_host.report.html import plots
+from edgeopt_host.report.html._svg import Drawing
 from edgeopt_host.run import Block, Failure, Run
 from sample_reports import HOSTILE, paired_runs, rule, sample_comparison, sample_gate
 from sample_runs import failed_run
@@ -186,6 +187,7 @@ def test_ticks_are_round_few_and_where_the_curves_are() -> None:
         (4.1, 4.4, 4.2),
         (3.9, 180.0, 4.2),
         (0.9, 9000.0, 3.0),
+        (1.0, 100.0, 8.9),
         (99, 101, 100),
     ):
         ticks = plots._round(low, high, middle)
@@ -214,6 +216,14 @@ def test_plots_are_in_the_unit_of_the_data(factor: float, unit: str) -> None:
     assert sum(4 <= tick <= 6 for tick in ticks) >= 2
 
 
+def test_labels_are_not_cut_as_coordinates_are() -> None:
+    with Drawing("title", "0.0042 of something", 1.0) as drawing:
+        drawing.axes[0].plot([0.00411, 0.00429], [0, 1])
+        drawing.axes[0].set_xticks([0.0042])
+    assert ">0.0042</text>" in drawing.svg
+    assert re.search(r' d="[^"]*\d\.\d{3}', drawing.svg) is None
+
+
 def test_only_the_broken_model_looks_broken() -> None:
     runs = paired_runs(1, 1, names=("good.onnx", "broken.onnx"))
     for error in (
@@ -235,9 +245,7 @@ def test_a_sustained_run_says_how_it_held() -> None:
         "seconds": 600.0, "window_s": 60.0, "ratio": 1.25, "ci95": [1.2, 1.3], "first_p50_ms": 4.0,
         "last_p50_ms": 5.0, "curve": [],
     }  # fmt: skip
-    told = (
-        "Over 10 minutes p50 went from 4.00 ms in the first minute to 5.00 ms in the last: +25.0 %"
-    )
+    told = "Over 10 min p50 went from 4.00 ms in the first minute to 5.00 ms in the last: +25.0 %"
     assert f"{told} (+20.0 % to +30.0 %)." in Page(html.run(run)).text
     run.sustained |= {"seconds": 20.0, "window_s": 2.0, "ci95": None}
     text = Page(html.run(run)).text
