@@ -151,8 +151,15 @@ _SAMPLES = content([_ROW.samples], []) | st.binary(max_size=80).map(zlib.compres
 def _read_launch(given: tuple[Any, bytes, bytes]) -> None:
     blocks, samples, readings = given
     figures = {name: getattr(_ROW, name) for name in LAUNCH_FIGURES}
+    others = {name: getattr(_ROW, name) for name in ("number", "tainted", "stream_rss_bytes")}
     row = SimpleNamespace(
-        **figures, run_id="r", position=0, blocks=blocks, samples=samples, readings=readings
+        **figures,
+        **others,
+        run_id="r",
+        position=0,
+        blocks=blocks,
+        samples=samples,
+        readings=readings,
     )
     launch = _codec.to_launch(row)  # type: ignore[arg-type]
     assert all(np.asarray(block.latency_ns).dtype == np.int64 for block in launch.blocks)

@@ -620,6 +620,18 @@ def test_only_the_guilty_model_is_named(gate: GateOf, innocent: Failure) -> None
     assert (size.verdict, size.candidate) == (Verdict.PASS, size.estimate)
 
 
+def test_a_stored_run_whose_load_was_too_much_gets_no_latency_verdict(
+    gate: GateOf, store: RunStore
+) -> None:
+    baseline = stored(store, 1.0)
+    overloaded = stored(store, 1.0, warnings=[RunWarning("OVERLOADED", "it cannot keep up")])
+    wanted = gate(P50, devices=[], candidate=overloaded.id, baseline=baseline.id)
+    bench = Bench()
+    (rule,) = wanted.decide(bench, Plan()).rules
+    assert rule.verdict is Verdict.NOT_MEASURABLE
+    assert bench.asked == []
+
+
 def test_two_stored_runs_need_no_device(gate: GateOf, store: RunStore) -> None:
     baseline, candidate = stored(store, 1.0), stored(store, 1.2)
     bench = Bench()
