@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import concurrent.futures
 import queue
 import threading
 from collections.abc import Callable
@@ -44,28 +44,19 @@ class Aside:
         Raises:
             asyncio.TimeoutError: when it has not returned by then.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[_Result] = loop.create_future()
-
-        def settle(result: _Result | None, error: Exception | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
+        done: concurrent.futures.Future[_Result] = concurrent.futures.Future()
 
         def work() -> None:
-            result, failure = None, None
+            # From here on a caller that goes away ends no more than its own waiting.
+            if not done.set_running_or_notify_cancel():
+                return
             try:
-                result = function()
+                done.set_result(function())
             except Exception as error:  # noqa: BLE001 - it is the caller's
-                failure = error
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, result, failure)
+                done.set_exception(error)
 
         self._calls.put(work)
-        return await asyncio.wait_for(future, timeout_s)
+        return await asyncio.wait_for(asyncio.wrap_future(done), timeout_s)
 
     def end(self, last: Callable[[], None]) -> None:
         """Makes a last call once those before it have returned, and waits for none of them."""

@@ -6,6 +6,7 @@ not look broken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,22 +54,36 @@ def letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
+def is_innocent(run: Run, runs: Sequence[Run]) -> bool:
+    """Whether a run failed only because another of its benchmark did.
+
+    Args:
+        run: that has an error.
+        runs: of the benchmark, itself included.
+    """
+    error = run.error
+    if error is None or error.reason == _PARTNER:
+        return True
+    # All were given one error: it is about the file that it names.
+    same = all(one.error == error for one in runs)
+    return (
+        same
+        and not _names(error.message, run.model.name)
+        and any(_names(error.message, one.model.name) for one in runs)
+    )
+
+
+def _names(message: str, file: str) -> bool:
+    """Whether a message is about this file, and not about one whose name is longer."""
+    return bool(re.search(rf"(?<![\w.-]){re.escape(file)}(?![\w-]|\.\w)", message))
+
+
 def _guilty(runs: Sequence[Run]) -> int | None:
     """The one that failed by itself; None: several, or it cannot be told."""
-    failed = {i: run.error for i, run in enumerate(runs) if run.error is not None}
-    own = [i for i, error in failed.items() if error.reason != _PARTNER]
-    if len(own) < len(failed):
-        return own[0] if len(own) == 1 else None
-    said = {(error.reason, error.message) for error in failed.values()}
-    if len(said) > 1 or len(failed) < len(runs):
-        return None
-    # All were given the same error: the one that it names is why.
-    ((_, message),) = said
-    words = message.split()
-    named = [i for i, run in enumerate(runs) if run.model.name in message]
-    exact = [i for i in named if runs[i].model.name in words]
-    found = exact or named
-    return found[0] if len({runs[i].model.sha256 for i in found}) == 1 else None
+    failed = [i for i, run in enumerate(runs) if run.error is not None]
+    own = [i for i in failed if not is_innocent(runs[i], runs)]
+    files = {runs[i].model.sha256 for i in own}
+    return own[0] if len(files) == 1 and len(own) < len(failed) else None
 
 
 def _reason(run: Run) -> str:

@@ -15,7 +15,7 @@ from edgeopt_agent.errors import Unavailable
 from edgeopt_agent.worker.events import EventWriter
 
 _PR_SET_PDEATHSIG = 1
-# Functions of passes.py.
+# Those of passes.py, which needs numpy.
 PASSES = ("energy", "evaluate", "profile", "outputs")
 # How C++, torch and ONNX Runtime say that an allocation failed.
 _NO_MEMORY = re.compile(r"bad_alloc|(can't|cannot|failed to) allocate memory", re.IGNORECASE)
@@ -81,7 +81,7 @@ def _run(
     )
     try:
         if arguments.pass_:
-            getattr(passes, arguments.pass_)(task)
+            passes.BY_NAME[arguments.pass_](task)
         else:
             Launch(task, Turns(arguments.turns, emit)).measure()
     except ModelError as error:

@@ -42,7 +42,7 @@ def evaluate(task: Task) -> None:
             predictions.examples = examples.count
             outputs = _predict(task, session, examples)
         with (task.scratch / "predictions.npz").open("wb") as file:
-            np.savez(file, **outputs)  # type: ignore[arg-type]
+            np.savez(file, **outputs)  # type: ignore[arg-type] # as in passes.py
     except Unavailable as reason:
         predictions.unavailable_reason = str(reason)
     # The agent names the file by its digest.
@@ -219,7 +219,7 @@ class _Rows:
             array = np.empty(shape, self.dtype)
             missing = array.reshape(-1).view(np.uint8).data
             while missing:
-                read = self._file.readinto(missing)  # type: ignore[attr-defined]
+                read = self._file.readinto(missing)  # type: ignore[attr-defined] # zipfile's has it
                 if not read:
                     raise ValueError("an array ends too early")
                 missing = missing[read:]

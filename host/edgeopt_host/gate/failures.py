@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeopt_host.blame import is_innocent
 from edgeopt_host.run import Run
-
-_PARTNER = "PARTNER_FAILED"
 
 
 def reason(runs: Sequence[Run]) -> str | None:
@@ -16,7 +15,7 @@ def reason(runs: Sequence[Run]) -> str | None:
     """
     failed = {
         run.model.name: run.error.message
-        for run in sorted(runs, key=lambda run: run.error is None or run.error.reason == _PARTNER)
+        for run in sorted(runs, key=lambda run: is_innocent(run, runs))
         if run.error is not None
     }
     guilty = {
@@ -32,22 +31,6 @@ def reason(runs: Sequence[Run]) -> str | None:
         for message, names in said.items()
     ]
     return "; ".join(parts) or None
-
-
-def is_innocent(run: Run, runs: Sequence[Run]) -> bool:
-    """Whether a run failed only because another of its benchmark did.
-
-    Args:
-        run: that has an error.
-        runs: of the benchmark, itself included.
-    """
-    error = run.error
-    if error is None or error.reason == _PARTNER:
-        return True
-    # All were given one error: it is about the file that it names.
-    same = all(one.error == error for one in runs)
-    words = error.message.replace(":", " ").split()
-    return same and run.model.name not in words and any(r.model.name in words for r in runs)
 
 
 def once(runs: Sequence[Run]) -> list[Run]:

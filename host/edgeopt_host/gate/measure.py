@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from edgeopt_host.blame import is_innocent
 from edgeopt_host.fingerprint import Fingerprint
 from edgeopt_host.gate import failures
 from edgeopt_host.gate.plan import Benchmark, Part
@@ -249,7 +250,7 @@ def _by_file(case: Case, runs: Sequence[Run]) -> None:
         return
     for role in ("candidate", "baseline"):
         run = getattr(case, role)
-        if run is not None and run.error is not None and failures.is_innocent(run, runs):
+        if run is not None and run.error is not None and is_innocent(run, runs):
             setattr(case, role, dataclasses.replace(run, error=None))
 
 
