@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -206,7 +205,7 @@ def descriptors(root: Path) -> list[str]:
     opened = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            opened.append(os.readlink(descriptor))
+            opened.append(str(descriptor.readlink()))
     return [path for path in opened if path.startswith(str(root.resolve()))]
 
 
