@@ -56,8 +56,9 @@ def init(path: Path, *, force: bool) -> None:
 @_output.format_option()
 def check(policy: Path, format_: str) -> int:
     """Check a policy; tells everything that is wrong with it, by line."""
-    from edgeopt_host.gate.policy import PolicyError, Problem
+    from edgeopt_host.gate.policy import PolicyError
     from edgeopt_host.gate.read import load
+    from edgeopt_host.tomlfile import Problem
 
     problems = []
     try:

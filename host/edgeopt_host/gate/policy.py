@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from edgeopt_host.errors import UsageError
 from edgeopt_host.metrics import METRICS, Metric
+from edgeopt_host.tomlfile import TomlFileError
 
 SCHEMA = "edgeopt.policy/1"
 
@@ -99,33 +98,7 @@ class Policy:
     rate_hz: float | None = None
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with a policy, and where."""
+class PolicyError(TomlFileError):
+    """A policy that is none."""
 
-    line: int | None
-    # Such as "gate.budget_s", "rule[2].metric"; empty for the whole.
-    key: str
-    message: str
-
-    def __str__(self) -> str:
-        where = "" if self.line is None else f"line {self.line}: "
-        return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
-
-
-class PolicyError(UsageError):
-    """A policy that is none; `problems` has all that is wrong with it, in the file's order."""
-
-    def __init__(self, path: Path, problems: Sequence[Problem]) -> None:
-        self.path = path
-        self.problems = list(problems)
-        more = len(problems) - 1
-        rest = f" (and {more} more: `edgeopt-host gate check` lists them)" if more else ""
-        super().__init__(f"{path}: {problems[0]}{rest}")
-
-    def lines(self) -> list[str]:
-        """All problems, each after the path and its line, as editors and CI read them."""
-        return [
-            f"{self.path}:{p.line or 1}: {f'{p.key}: ' if p.key else ''}{p.message}"
-            for p in self.problems
-        ]
+    lister = "edgeopt-host gate check"
