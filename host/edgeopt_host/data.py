@@ -24,10 +24,31 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 _INPUTS, _LABELS = "x_test", "y_test"
 _MATRIX = 2
+_HALF = 0.5
+# By which the probabilities of a quantized model leave 0 to 1.
+_SLACK = 0.01
 
 
 @dataclass(frozen=True)
-class LabelledData:
+class Classes:
+    """What is right about examples.
+
+    Args:
+        labels: the class of each example: int64 (n,).
+        classes: how many classes there are at least: one more than the largest label, or the width
+            of one-hot labels.
+    """
+
+    labels: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False, compare=False)
+    classes: int
+
+    @property
+    def examples(self) -> int:
+        return int(self.labels.size)
+
+
+@dataclass(frozen=True)
+class LabelledData(Classes):
     """An `.npz` with `x_test` (or `x_test.NAME` for several inputs) and `y_test`.
 
     Labels stay here: a model that could read them would be right about all of them.
@@ -35,19 +56,10 @@ class LabelledData:
     Args:
         path: of the file.
         digest: of its content.
-        labels: the class of each example: int64 (n,).
-        classes: how many classes there are at least: one more than the largest label, or the width
-            of one-hot labels.
     """
 
     path: Path
     digest: Digest
-    labels: np.ndarray[Any, np.dtype[np.int64]] = field(repr=False, compare=False)
-    classes: int
-
-    @property
-    def examples(self) -> int:
-        return int(self.labels.size)
 
     @cached_property
     def examples_file(self) -> Path:
@@ -95,34 +107,71 @@ class LabelledData:
                     f"the first axis is the example: {name} has the shape {shapes[name]} and y_test "
                     f"{given.shape}",
                 )
-        return cls(path, Digest.of(path), labels, classes)
+        return cls(labels, classes, path, Digest.of(path))
 
 
-def correct(predictions: Array, labelled: LabelledData) -> Bools:
+def correct(predictions: Array, known: Classes) -> Bools:
     """Whether a model was right about each example: bool (n,).
+
+    Args:
+        predictions: one output for every example, as of `predicted`.
+        known: of as many examples.
+
+    Raises:
+        EdgeoptError: DATA_INVALID when the output cannot tell these classes.
+    """
+    return accuracy.correct(predicted(predictions, known), known.labels)
+
+
+def predicted(predictions: Array, known: Classes) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The class that a model tells of each example: int64 (n,), -1 where it gives NaN.
 
     Args:
         predictions: one output for every example. Of scores (n, classes) the largest counts.
             Integers (n,) or (n, 1) are classes. Floats (n,) or (n, 1) tell the second of two
             classes: probabilities from 0.5 when all lie within 0 to 1, else logits from 0. Further
             axes of length 1 are ignored.
-        labelled: with as many examples.
+        known: of as many examples.
 
     Raises:
         EdgeoptError: DATA_INVALID when the output cannot tell these classes.
     """
     scores = _scores(predictions)
-    if scores is None or not _fits(scores, labelled):
+    if scores is None or not _fits(scores, known):
         raise EdgeoptError(
             f"an output of {predictions.dtype} {list(predictions.shape)} does not tell "
-            f"{labelled.classes} classes of {labelled.examples} examples",
+            f"{known.classes} classes of {known.examples} examples",
             "DATA_INVALID",
         )
-    if scores.ndim == 1 and scores.dtype.kind == "f":
-        known = scores[~np.isnan(scores)]
-        if known.size and not (known.min() >= 0 and known.max() <= 1):
-            scores = np.where(np.isnan(scores), -1, scores > 0).astype(np.int64)
-    return accuracy.correct(scores, labelled.labels)
+    if scores.dtype.kind != "f":
+        return (scores if scores.ndim == 1 else scores.argmax(axis=1)).astype(np.int64)
+    unknown = np.isnan(scores)
+    if scores.ndim == _MATRIX:
+        return np.where(unknown.any(axis=1), -1, scores.argmax(axis=1))
+    seen = scores[~unknown]
+    probabilities = not seen.size or (seen.min() >= -_SLACK and seen.max() <= 1 + _SLACK)
+    second = scores >= _HALF if probabilities else scores > 0
+    return np.where(unknown, -1, second.astype(np.int64))
+
+
+def output(outputs: Mapping[str, Array], known: Classes) -> str:
+    """The name of the output that tells the classes: of several the one with exactly as many.
+
+    Raises:
+        EdgeoptError: DATA_INVALID when none does, or more than one.
+    """
+    scores = {name: _scores(array) for name, array in outputs.items()}
+    fit = {n: s for n, s in scores.items() if s is not None and _fits(s, known)}
+    exact = [n for n, s in fit.items() if s.ndim == _MATRIX and s.shape[1] == known.classes]
+    chosen = exact if len(fit) > 1 else list(fit)
+    if len(chosen) == 1:
+        return chosen[0]
+    seen = ", ".join(f"{name!r} {list(array.shape)}" for name, array in outputs.items())
+    raise EdgeoptError(
+        f"{'no' if not fit else 'more than one'} output tells {known.classes} classes of "
+        f"{known.examples} examples; the model has {seen or 'none'}",
+        "DATA_INVALID",
+    )
 
 
 def fill(run: Run, predictions: Path, labelled: LabelledData) -> None:
@@ -139,7 +188,7 @@ def fill(run: Run, predictions: Path, labelled: LabelledData) -> None:
     npz.check(predictions)
     with np.load(predictions, allow_pickle=False) as archive:
         outputs = {name: archive[name] for name in archive.files}
-    name = _output(outputs, labelled)
+    name = output(outputs, labelled)
     run.correct = correct(outputs[name], labelled)
     share = accuracy.accuracy(run.correct)
     run.accuracy = {
@@ -198,28 +247,12 @@ def _scores(output: Array) -> Array | None:
     return output.reshape(len(output), *rest) if len(rest) < _MATRIX else None
 
 
-def _fits(scores: Array, labelled: LabelledData) -> bool:
-    if len(scores) != labelled.examples:
+def _fits(scores: Array, known: Classes) -> bool:
+    if len(scores) != known.examples:
         return False
     if scores.ndim == _MATRIX:
-        return bool(scores.shape[1] >= labelled.classes)
-    return scores.dtype.kind in "biu" or labelled.classes <= _MATRIX
-
-
-def _output(outputs: Mapping[str, Array], labelled: LabelledData) -> str:
-    """The output that tells the classes: of several the one with exactly as many."""
-    scores = {name: _scores(output) for name, output in outputs.items()}
-    fit = {n: s for n, s in scores.items() if s is not None and _fits(s, labelled)}
-    exact = [n for n, s in fit.items() if s.ndim == _MATRIX and s.shape[1] == labelled.classes]
-    chosen = exact if len(fit) > 1 else list(fit)
-    if len(chosen) == 1:
-        return chosen[0]
-    seen = ", ".join(f"{name!r} {list(output.shape)}" for name, output in outputs.items())
-    raise EdgeoptError(
-        f"{'no' if not fit else 'more than one'} output tells {labelled.classes} classes of "
-        f"{labelled.examples} examples; the model has {seen or 'none'}",
-        "DATA_INVALID",
-    )
+        return bool(scores.shape[1] >= known.classes)
+    return scores.dtype.kind in "biu" or known.classes <= _MATRIX
 
 
 def _invalid(path: Path, why: str) -> EdgeoptError:

@@ -110,6 +110,37 @@ def extract(path: Path, wanted: Callable[[str], bool], target: Path) -> None:
         raise _unreadable(path, error) from error
 
 
+def unpack(path: Path, wanted: Callable[[str], bool], folder: Path) -> dict[str, Path]:
+    """Writes the arrays of wanted names into files of their own, which numpy can map.
+
+    No array is held in memory.
+
+    Args:
+        path: of an archive that was checked.
+        wanted: given the name of each array.
+        folder: an existing one; files in it are named by edgeopt, not by the archive.
+
+    Returns:
+        The .npy file of each array.
+
+    Raises:
+        EdgeoptError: when the archive is not any more what it was.
+        OSError: when a file cannot be written.
+    """
+    files = {}
+    try:
+        with zipfile.ZipFile(path) as source:
+            for number, member in enumerate(source.infolist()):
+                name = member.filename.removesuffix(".npy")
+                if wanted(name):
+                    files[name] = folder / f"array{number}.npy"
+                    with source.open(member) as data, files[name].open("wb") as into:
+                        shutil.copyfileobj(data, into, _READ_BYTES)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    return files
+
+
 def _check_archive(file: IO[bytes], path: Path) -> None:
     if file.read(len(_ARRAY_MAGIC)) == _ARRAY_MAGIC:
         raise ValueError("it holds a single array (.npy); save it with numpy.savez")

@@ -18,6 +18,11 @@ def data_dir() -> Path:
     return _home("data") or platformdirs.user_data_path("edgeopt")
 
 
+def cache_dir() -> Path:
+    """What can be made again: results of optimization steps, environments of converters."""
+    return _home("cache") or platformdirs.user_cache_path("edgeopt")
+
+
 def _home(name: str) -> Path | None:
     home = os.environ.get("EDGEOPT_HOME")
     return Path(home).expanduser().absolute() / name if home else None

@@ -77,3 +77,17 @@ def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
 def test_plain_arrays_pass(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "in.npz", x=np.arange(3), y=np.array("text"))
     npz.check(tmp_path / "in.npz")
+
+
+def test_arrays_are_unpacked_under_names_of_edgeopts_own(tmp_path: Path) -> None:
+    made = tmp_path / "in.npz"
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("../x.npy", "y.npy", "z.npy"):
+            with archive.open(name, "w") as file:
+                np.save(file, np.full(3, ord(name[-5])))
+    npz.check(made)
+    (tmp_path / "into").mkdir()
+    files = npz.unpack(made, lambda name: name != "z", tmp_path / "into")
+    assert files.keys() == {"../x", "y"}
+    assert {file.parent for file in files.values()} == {tmp_path / "into"}
+    assert [int(np.load(file)[0]) for file in files.values()] == [ord("x"), ord("y")]

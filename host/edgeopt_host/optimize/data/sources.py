@@ -1,0 +1,152 @@
+"""Where data come from: an .npz, a folder of images, a function."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgeopt_host import npz
+from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize.data import images
+from edgeopt_host.optimize.data.dataset import flatten, is_name
+from edgeopt_host.optimize.tensors import Array
+
+_KINDS = (
+    "data are an .npz file, a folder of images, or a function: module:function or FILE.py:function"
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a source gave, unchecked.
+
+    Attributes:
+        where: what to call it in messages.
+        arrays: by `x_test`, `x_test.NAME`, `y_test`, …; large ones are mapped from files.
+        classes: names of the classes, where they have any.
+        warnings: sentences.
+    """
+
+    where: str
+    arrays: dict[str, Array]
+    classes: list[str] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(
+    source: str,
+    scratch: Path,
+    *,
+    labelled: bool = True,
+    tell: Callable[[float], None] = lambda _: None,
+) -> Loaded:
+    """Reads a source.
+
+    Args:
+        source: FILE.npz, FOLDER or FOLDER?OPTIONS, module:function or FILE.py:function.
+        scratch: an existing folder, for arrays that are mapped.
+        labelled: whether a folder of images must have classes.
+        tell: called with the share done.
+
+    Raises:
+        UsageError: when there is no such file, folder, option, module or function.
+        EdgeoptError: DATA_INVALID when it gives no data.
+    """
+    try:
+        path, query = Path(source), ""
+        if not path.exists() and "?" in source:
+            before, _, query = source.partition("?")
+            path = Path(before)
+        if path.is_dir():
+            folder = images.read(
+                path, images.Options.parse(query), scratch, labelled=labelled, tell=tell
+            )
+            return Loaded(str(path), folder.arrays, folder.classes or None, folder.warnings)
+        if path.exists():
+            if query:
+                raise UsageError(f"options after ? are of image folders, and {path} is none")
+            if path.suffix == ".py":
+                raise UsageError(f"{path} is a program; name its function, too: {path}:load")
+            return _archive(path, scratch)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # of what is written, such as a full disk
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read the data {source!r}: {why}") from error
+    module, colon, name = source.rpartition(":")
+    if not colon or not name.isidentifier() or not module:
+        raise UsageError(f"there is no {source!r}; {_KINDS}")
+    return Loaded(source, _call(module, name, source))
+
+
+def _archive(path: Path, scratch: Path) -> Loaded:
+    npz.check(path)
+    files = npz.unpack(path, is_name, scratch)
+    unread = sorted(set(npz.shapes(path)) - set(files))
+    arrays = {name: np.load(file, mmap_mode="r") for name, file in files.items()}
+    if not arrays and unread:
+        raise EdgeoptError(
+            f"{path} has no examples: they are x_train and x_test (x_test.NAME for several inputs), "
+            f"labels y_train and y_test; it has {', '.join(unread[:8])}",
+            "DATA_INVALID",
+        )
+    warnings = [f"{path.name} has arrays that were not used: {', '.join(unread)}"] if unread else []
+    return Loaded(str(path), arrays, warnings=warnings)
+
+
+def _call(module_name: str, name: str, source: str) -> dict[str, Array]:
+    module = _file(Path(module_name)) if module_name.endswith(".py") else _module(module_name)
+    function = getattr(module, name, None)
+    if not callable(function):
+        seen = "has no function" if function is None else "has something else named"
+        raise UsageError(f"{module_name} {seen} {name!r}, which was to give the data")
+    returned = _run(function, f"the function {source}")
+    return flatten(returned, f"the function {source}")
+
+
+def _file(path: Path) -> ModuleType:
+    name = path.stem if path.stem not in sys.modules else f"_edgeopt_data_{path.stem}"
+    spec = util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError(f"there is no file {path}; {_KINDS}")
+    # Its neighbours are to be found, as when Python runs it.
+    sys.path.insert(0, str(path.resolve().parent))
+    execute = spec.loader.exec_module
+    module = util.module_from_spec(spec)
+    sys.modules[name] = module
+    _run(lambda: execute(module), str(path))
+    return module
+
+
+def _module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = util.find_spec(name)
+    except (ImportError, ValueError):  # of what is above it
+        found = None
+    if found is None:
+        raise UsageError(f"there is no Python module {name!r}; {_KINDS}")
+    module: ModuleType = _run(lambda: import_module(name), f"the module {name}")
+    return module
+
+
+def _run(function: Callable[[], Any], what: str) -> Any:
+    try:
+        return function()
+    except (EdgeoptError, MemoryError):
+        raise
+    except ModuleNotFoundError as error:
+        raise EdgeoptError(
+            f"{what} needs the Python package {error.name}, which is not installed", "DATA_INVALID"
+        ) from error
+    except (Exception, SystemExit) as error:  # users' code raises what it likes
+        text = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
+        why = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise EdgeoptError(f"{what} failed with {why}", "DATA_INVALID") from error

@@ -1,0 +1,277 @@
+"""Everything that is known of a model without a device, against the original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeopt_host.optimize import formats
+from edgeopt_host.optimize.agreement import Agreement, compare, finite, match
+from edgeopt_host.optimize.data import Prepared
+from edgeopt_host.optimize.data.examples import Examples
+from edgeopt_host.optimize.evaluate import robustness as robust
+from edgeopt_host.optimize.evaluate import scores
+from edgeopt_host.optimize.evaluate.host import HostLatency, time_on_host
+from edgeopt_host.optimize.evaluate.outputs import Outputs
+from edgeopt_host.optimize.evaluate.scores import Score
+from edgeopt_host.optimize.evaluate.size import Size
+from edgeopt_host.optimize.formats import Description
+from edgeopt_host.optimize.metric import POINTS, Metric
+from edgeopt_host.optimize.model import Model
+from edgeopt_host.optimize.random_inputs import random_inputs
+from edgeopt_host.optimize.technique import Progress
+from edgeopt_host.optimize.tensors import Array
+from edgeopt_host.stats.estimate import Estimate
+
+TOP_K = (5,)
+# In this order; test first, as the others add to it.
+_SPLITS = ("test", "validation", "train")
+_MOST_TRAIN = 5000
+_RANDOM_EXAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a model.
+
+    Attributes:
+        size: of its files.
+        original_size: of the original's.
+        description: what it consists of.
+        metric: of the scores.
+        scores: by split, of "test", "validation" and "train"; those that have examples.
+        drop: original minus this on test examples, in the metric's unit; None for the original, and
+            without data.
+        agreement: with the original's outputs; None for the original.
+        robustness: under each corruption.
+        host: latency in its own framework; of the original alone.
+        warnings: sentences.
+    """
+
+    size: Size
+    original_size: Size
+    description: Description
+    metric: Metric | None
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    drop: Estimate | None = None
+    agreement: Agreement | None = None
+    robustness: Sequence[robust.Loss] = ()
+    host: HostLatency | None = None
+    warnings: Sequence[str] = ()
+
+    def document(self) -> dict[str, Any]:
+        """JSON, as in the history; docs/concepts/evaluation.md lists the keys."""
+        test = self.scores.get("test")
+        return {
+            "size": self.size.document(self.original_size),
+            "parameters": self.description.parameters,
+            "macs": self.description.macs,
+            "dtypes": dict(self.description.dtypes),
+            "operators": dict(self.description.operators),
+            "scores": {split: one.document() for split, one in self.scores.items()},
+            "drop": None
+            if self.drop is None or self.metric is None or test is None
+            else {
+                "value": finite(self.drop.value),
+                "low": finite(self.drop.low),
+                "high": finite(self.drop.high),
+                "unit": self.metric.unit,
+                "examples": test.examples,
+            },
+            "agreement": self.agreement and self.agreement.document(),
+            "robustness": [one.document() for one in self.robustness],
+            "host": self.host and self.host.document(),
+            "warnings": list(self.warnings),
+        }
+
+
+def evaluate(
+    model: Model,
+    original: Model,
+    data: Prepared | None,
+    metric: Metric | None,
+    *,
+    robustness: bool = True,
+    top_k: Sequence[int] = TOP_K,
+    host: bool = True,
+    outputs_cache: Path,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluates a model against the original, or the original itself.
+
+    Loads both models, the original only when its outputs are not in the cache yet: a process of its own
+    is the place for it (`evaluate.job`).
+
+    Args:
+        model: any.
+        original: of which steps made it; outputs of both are compared under its output names.
+        data: examples; without them outputs are compared for random inputs.
+        metric: of the scores; None for what suits the labels.
+        robustness: whether inputs are disturbed.
+        top_k: classes that may hold the right one, where the metric is of classes.
+        host: whether the original is timed.
+        outputs_cache: a folder for outputs, which any models and data may share.
+        seed: of what is drawn.
+        progress: called as it goes.
+
+    Raises:
+        EdgeoptError: DATA_INVALID when the data do not fit the model, or labels the outputs;
+            CONVERSION_DIFFERS when it has other outputs than the original; METRIC_FAILED.
+    """
+    return _Work(
+        model, original, data, metric, outputs_cache, seed, progress or (lambda _share, _text: None)
+    ).run(robustness=robustness, top_k=top_k, host=host)
+
+
+class _Work:
+    def __init__(
+        self,
+        model: Model,
+        original: Model,
+        data: Prepared | None,
+        metric: Metric | None,
+        cache: Path,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.model = model
+        self.original = original
+        self.data = data
+        self.metric = metric or (Metric.of_data(None, data) if data else None)
+        digest = data.digest if data else "random"
+        self.before = Outputs(original, cache, digest)
+        self.is_original = (model.digest, model.format) == (original.digest, original.format)
+        self.after = self.before if self.is_original else Outputs(model, cache, digest)
+        self.seed = seed
+        self.progress = progress
+        self.warnings: list[str] = []
+
+    def run(self, *, robustness: bool, top_k: Sequence[int], host: bool) -> Evaluation:
+        self.progress(0.0, "size and operators")
+        examples = next(iter(self.data.splits.values())) if self.data else None
+        example = examples and examples.take(slice(0, 1))
+        description = formats.describe(self.model, example)
+        if example is None:
+            example = self._random(description)
+        agreed = None if self.is_original else self._agreement(example)
+        found, dropped = self._scores(top_k)
+        if self.is_original:
+            self.warnings += description.remarks
+        latency = None
+        if host and self.is_original:
+            if example is None:
+                self.warnings.append("the original was not timed: its input shapes are not known")
+            else:
+                self.progress(0.5, "latency in its own framework")
+                one = example.take(slice(0, 1))
+                latency = time_on_host(self.model, one, description.framework)
+        return Evaluation(
+            size=Size.of(self.model),
+            original_size=Size.of(self.original),
+            description=description,
+            metric=self.metric,
+            scores=found,
+            drop=dropped,
+            agreement=agreed,
+            robustness=self._robustness() if robustness and "test" in found else (),
+            host=latency,
+            warnings=self.warnings,
+        )
+
+    def _random(self, description: Description) -> Examples | None:
+        """For want of data."""
+        inputs = description.inputs
+        if not self.is_original:
+            inputs = formats.describe(self.original).inputs
+        return random_inputs(inputs, _RANDOM_EXAMPLES, self.seed)
+
+    def _agreement(self, example: Examples | None) -> Agreement | None:
+        if self.data:
+            before, after, _ = self._outputs("test")
+        elif example is not None:
+            before = self.before.of(f"random {self.seed}", lambda: example)
+            after = self.after.of(f"random {self.seed}", lambda: example)
+        else:
+            self.warnings.append(
+                "outputs were not compared: without data, and without known shapes of inputs, there "
+                "is nothing to feed"
+            )
+            return None
+        return compare(after, before)
+
+    def _outputs(self, split: str) -> tuple[dict[str, Array], dict[str, Array], Examples]:
+        """The original's, the model's under the original's names, and the examples."""
+        assert self.data  # noqa: S101 - for the type checker
+        examples = self.data.splits[split]
+        if split == "train":
+            examples = examples.sample(_MOST_TRAIN, self.seed)
+        name = f"{split} {len(examples)} {self.seed if split == 'train' else ''}"
+        before = self.before.of(name, lambda: examples)
+        after = match(self.after.of(name, lambda: examples), before)
+        return before, after, examples
+
+    def _scores(self, top_k: Sequence[int]) -> tuple[dict[str, Score], Estimate | None]:
+        found: dict[str, Score] = {}
+        dropped = None
+        if self.data is None or self.metric is None:
+            return found, dropped
+        metric = self.metric
+        splits = [split for split in _SPLITS if split in self.data.splits]
+        for number, split in enumerate(splits):
+            self.progress(0.05 + 0.45 * number / len(splits), f"{split} examples")
+            if metric.needs_labels and self.data.splits[split].labels is None:
+                self.warnings.append(f"no {metric.name} on {split} examples, which have no labels")
+                continue
+            before, after, examples = self._outputs(split)
+            self._count_unusable(split, after)
+            estimate = scores.score(metric, after, examples, before, seed=self.seed)
+            # A metric of one's own may be of outputs that tell no classes.
+            classes = metric.classes if metric.needs_labels else None
+            found[split] = Score(
+                estimate,
+                len(examples),
+                scores.top_k(after, examples, classes, top_k),
+                scores.report(after, examples, classes, self._names()) if split == "test" else None,
+            )
+            if split == "test" and not self.is_original:
+                dropped = scores.drop(metric, after, before, examples, seed=self.seed)
+                if metric.unit == POINTS:
+                    told = scores.collapsed(dropped.value, classes, estimate.value, metric.name)
+                    self.warnings += [told] if told else []
+        return found, dropped
+
+    def _count_unusable(self, split: str, outputs: Mapping[str, Array]) -> None:
+        bad = np.zeros(len(next(iter(outputs.values()))), np.bool_)
+        for array in outputs.values():
+            if array.dtype.kind == "f":
+                bad |= ~np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if bad.any():
+            self.warnings.append(
+                f"the model gives NaN or infinite values for {bad.sum()} of {len(bad)} {split} examples"
+            )
+
+    def _names(self) -> Sequence[str] | None:
+        labels = self.data.document().get("labels") if self.data else None
+        return (labels or {}).get("names")
+
+    def _robustness(self) -> list[robust.Loss]:
+        assert self.data  # noqa: S101 - for the type checker
+        assert self.metric  # noqa: S101
+        found = robust.losses(
+            self.metric,
+            self.after,
+            self.before,
+            robust.sample(self.data.splits["test"], self.seed),
+            seed=self.seed,
+            progress=lambda share, text: self.progress(0.6 + 0.4 * share, text),
+        )
+        if not found:
+            self.warnings.append(
+                "robustness was not measured: inputs that are whole numbers cannot be disturbed a little"
+            )
+        return found
