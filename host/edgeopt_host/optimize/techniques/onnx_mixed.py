@@ -1,0 +1,303 @@
+"""Mixed precision: 8 bits where it costs neither accuracy nor time, float elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize import agreement, formats
+from edgeopt_host.optimize.data.examples import Examples
+from edgeopt_host.optimize.metric import Metric
+from edgeopt_host.optimize.model import Format, Model
+from edgeopt_host.optimize.technique import Notes, Progress, technique
+from edgeopt_host.optimize.techniques import onnx_dynamic, onnx_graph, onnx_qdq, onnx_time
+from edgeopt_host.optimize.tensors import Array
+
+_PRODUCTS = ("Gemm", "MatMul")
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_BATCH = 16
+_TRIED = "tried.onnx"
+# As many times the source's time are not slower for sure, whatever the profile's noise.
+_NOT_SLOWER = 0.99
+# Shares of the work, for progress.
+_CALIBRATED, _MEASURED = 0.1, 0.8
+
+
+@technique(
+    "quantize:mixed",
+    takes={Format.ONNX},
+    gives=Format.ONNX,
+    libraries={"onnx", "onnxruntime", "onnxslim"},
+    # Which layers are slower in 8 bits is measured; with faster=false nothing is.
+    deterministic=False,
+)
+def mixed(
+    source: Model,
+    target: Path,
+    *,
+    budget_pt: float = 0.5,
+    method: Literal["auto", "static", "dynamic"] = "auto",
+    faster: bool = True,
+    layers: tuple[str, ...] = (),
+    keep_float: tuple[str, ...] = (),
+    activations: Literal["uint8", "int8"] = "uint8",
+    per_channel: bool = True,
+    reduce_range: bool = True,
+    examples: int = 32,
+    calibration: Examples,
+    validation: Examples,
+    metric: Metric,
+    progress: Progress,
+) -> Notes:
+    """8 bits for the layers that stand it, found by trying each of them.
+
+    Each layer with weights is quantized alone, and what that costs is measured: the score, the outputs,
+    the time. Then as many as possible are quantized together without losing more than the budget on the
+    validation examples. For nets that collapse when all is quantized. It takes minutes.
+
+    Args:
+        budget_pt: how much of the metric it may lose on validation examples: percentage points of an
+            accuracy, else the metric's own unit.
+        method: static quantizes activations with scales from calibration examples, dynamic as they
+            come; auto is dynamic for matrix products and static for convolutions.
+        faster: layers that get slower in 8 bits on this processor stay float, until the whole is not
+            slower than the source.
+        layers: patterns of the names of nodes that may be quantized; all with weights by default.
+        keep_float: patterns of names, or types, of nodes that stay float.
+        activations: uint8 is fastest on x86; int8 suits ARM and other accelerators as well.
+        per_channel: a scale for each output channel instead of one for the whole weight.
+        reduce_range: weights of 7 bits, which x86 processors without VNNI need.
+        examples: validation examples on which each layer is tried; whole choices are judged on all.
+    """
+    if budget_pt < 0 or examples < 1:
+        raise UsageError("budget_pt is 0 or more, and examples 1 or more")
+    model = onnx_graph.prepare(source)
+    operators = _PRODUCTS if method == "dynamic" else (*_PRODUCTS, *_CONVOLUTIONS)
+    selected = set(onnx_graph.select(model, operators, only=layers, without=keep_float))
+    candidates = [one for one in onnx_graph.layers(model, operators) if one.name in selected]
+    if not candidates:
+        raise EdgeoptError(
+            f"no layer with constant weights is selected; the model consists of {onnx_graph.census(model)}",
+            "UNSUPPORTED_OPERATOR",
+        )
+    dynamic = set() if method == "static" else {*_PRODUCTS}
+    settings = onnx_qdq.Settings(
+        per_channel=per_channel, reduce_range=reduce_range, activations=activations
+    )
+    runner = formats.open_runner(source)
+    with onnx_graph.workspace(target) as folder:
+        calibrated = None
+        if any(one.operator not in dynamic for one in candidates):
+            calibrated = onnx_qdq.Calibrated(
+                model,
+                runner,
+                calibration,
+                settings,
+                operators,
+                folder,
+                _scaled(progress, 0, _CALIBRATED),
+            )
+        maker = _Maker(model, calibrated, dynamic, settings, folder)
+        judge = _Judge(maker, source, validation, metric)
+        feed = onnx_qdq.one_feed(runner, validation)
+        few = validation.take(slice(examples))
+        tried = _sensitivity(
+            candidates,
+            judge,
+            few,
+            feed if faster else None,
+            _scaled(progress, _CALIBRATED, _MEASURED),
+        )
+        chosen, notes = _choose(tried, judge, feed if faster else None, budget_pt, progress)
+        made = maker.make({one.layer.name for one in chosen})
+    onnx_graph.save(made, target)
+    return {
+        "sensitivity": [one.document(one in chosen) for one in tried],
+        "fallback": onnx_graph.still_float(made),
+        **notes,
+        "warnings": [] if reduce_range or activations == "int8" else [onnx_dynamic.SATURATES],
+    }
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A layer quantized alone.
+
+    Attributes:
+        drop: of the score, in the metric's unit.
+        error: of the outputs: the norm of their differences over their norm.
+        time_ratio: of the whole model with it to the float model; None when not measured.
+    """
+
+    layer: onnx_graph.Layer
+    drop: float
+    error: float
+    time_ratio: float | None
+
+    def document(self, chosen: bool) -> dict[str, Any]:
+        return {
+            "layer": self.layer.name,
+            "operator": self.layer.operator,
+            "bytes": self.layer.bytes,
+            "drop_pt": self.drop,
+            "output_error": agreement.finite(self.error),
+            "time_ratio": self.time_ratio,
+            "chosen": "int8" if chosen else "float",
+        }
+
+
+@dataclass
+class _Maker:
+    """Quantizes any set of layers, of which matrix products may be dynamic."""
+
+    model: Any
+    calibrated: onnx_qdq.Calibrated | None
+    dynamic: set[str]
+    settings: onnx_qdq.Settings
+    folder: Path
+
+    def make(self, names: Collection[str]) -> Any:
+        kinds = {one.name: one.op_type for one in self.model.graph.node}
+        later = {name for name in names if kinds[name] in self.dynamic}
+        made = self.model
+        if self.calibrated is not None and (static := set(names) - later):
+            made = self.calibrated.quantized(static)
+        if later:
+            made = onnx_dynamic.quantized(
+                made,
+                later,
+                self.folder / "dynamic.onnx",
+                per_channel=self.settings.per_channel,
+                reduce_range=self.settings.reduce_range,
+            )
+        return made
+
+    def write(self, names: Collection[str]) -> Path:
+        path = self.folder / _TRIED
+        onnx_graph.save(self.make(names), path)
+        return path
+
+
+@dataclass
+class _Judge:
+    """What a set of quantized layers costs on validation examples."""
+
+    maker: _Maker
+    source: Model
+    validation: Examples
+    metric: Metric
+    reference: dict[str, Array] = field(init=False)
+    known: dict[frozenset[str], float] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reference = formats.predict(self.source, self.validation, batch=_BATCH)
+
+    def drop(self, outputs: dict[str, Array], examples: Examples) -> float:
+        """Of the score, in the metric's unit; of the first examples."""
+        right = {name: array[: len(examples)] for name, array in self.reference.items()}
+        lost = self.metric.score(right, examples, right) - self.metric.score(
+            outputs, examples, right
+        )
+        return float(lost * self.metric.factor)
+
+    def outputs(self, names: Collection[str], examples: Examples) -> dict[str, Array]:
+        made = Model.of(self.maker.write(names), Format.ONNX)
+        found = formats.predict(made, examples, batch=_BATCH)
+        return agreement.match(found, {n: a[: len(examples)] for n, a in self.reference.items()})
+
+    def together(self, chosen: Collection[_Tried]) -> float:
+        """The drop of layers quantized at once, on all validation examples."""
+        names = frozenset(one.layer.name for one in chosen)
+        if not names:
+            return 0.0
+        if names not in self.known:
+            self.known[names] = self.drop(self.outputs(names, self.validation), self.validation)
+        return self.known[names]
+
+    def time(self, names: Collection[str], feed: dict[str, Array]) -> float:
+        """Microseconds of an inference with some layers quantized."""
+        return onnx_time.operators_us(self.maker.write(names), feed, self.maker.folder)
+
+
+def _sensitivity(
+    candidates: list[onnx_graph.Layer],
+    judge: _Judge,
+    few: Examples,
+    feed: dict[str, Array] | None,
+    progress: Progress,
+) -> list[_Tried]:
+    reference = {name: array[: len(few)] for name, array in judge.reference.items()}
+    folder = judge.maker.folder
+    whole = judge.time((), feed) if feed else 0.0
+    found = []
+    for index, layer in enumerate(candidates):
+        progress(index / len(candidates), f"{layer.name}, {index + 1} of {len(candidates)} layers")
+        outputs = judge.outputs({layer.name}, few)
+        ratio = None
+        if feed:
+            ratio = onnx_time.operators_us(folder / _TRIED, feed, folder) / max(whole, 1e-9)
+        error = agreement.compare(outputs, reference).relative
+        found.append(_Tried(layer, judge.drop(outputs, few), error, ratio))
+    return found
+
+
+def _choose(
+    tried: list[_Tried],
+    judge: _Judge,
+    feed: dict[str, Array] | None,
+    budget: float,
+    progress: Progress,
+) -> tuple[list[_Tried], Notes]:
+    """The layers to quantize: as many as accuracy allows, then without those that are slow."""
+    progress(_MEASURED, "choosing layers")
+    # Errors add up as their squares; what a layer saves is its bytes.
+    by_harm = sorted(
+        tried, key=lambda one: (max(0.0, one.drop - budget), one.error**2 / one.layer.bytes)
+    )
+    chosen = _longest(by_harm, lambda some: judge.together(some) <= budget)
+    notes: Notes = {"budget_pt": budget}
+    if feed and chosen:
+        source = onnx_time.operators_us(judge.source.path, feed, judge.maker.folder)
+        times: dict[int, float] = {}
+
+        def quick(some: list[_Tried]) -> bool:
+            times[len(some)] = judge.time({one.layer.name for one in some}, feed) / source
+            return times[len(some)] <= _NOT_SLOWER
+
+        by_time = sorted(chosen, key=lambda one: ((one.time_ratio or 1) - 1) / one.layer.bytes)
+        chosen = _longest(by_time, quick)
+        # Fewer layers rarely cost more; when they do, those that hurt most go as well.
+        harmless = [one for one in by_harm if one in chosen]
+        chosen = _longest(harmless, lambda some: judge.together(some) <= budget)
+        notes["time_ratio"] = times.get(len(chosen))
+    if not chosen:
+        raise EdgeoptError(
+            f"no layer can be in 8 bits within {budget:g} {judge.metric.unit or 'of the metric'}"
+            f"{' without being slower (faster=false allows that)' if feed else ''}: the least harmful is "
+            f"{by_harm[0].layer.name}, which costs {by_harm[0].drop:.2f}",
+            "CONVERSION_FAILED",
+        )
+    notes["drop_pt"] = judge.together(chosen)
+    notes["examples"] = len(judge.validation)
+    return chosen, notes
+
+
+def _longest(ordered: list[_Tried], fine: Callable[[list[_Tried]], bool]) -> list[_Tried]:
+    """The longest start of a list that is fine, as if every shorter one were; found by halving."""
+    if fine(ordered):
+        return ordered
+    good, bad = 0, len(ordered)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if fine(ordered[:middle]):
+            good = middle
+        else:
+            bad = middle
+    return ordered[:good]
+
+
+def _scaled(progress: Progress, first: float, last: float) -> Progress:
+    return lambda share, words: progress(first + share * (last - first), words)
