@@ -22,6 +22,7 @@ _COMMANDS = {
     "device": "edgeopt_host.cli.device:device",
     "gate": "edgeopt_host.cli.gate:gate",
     "identity": "edgeopt_host.cli.identity:identity",
+    "optimize": "edgeopt_host.cli.optimize:optimize",
     "push": "edgeopt_host.cli.push:push",
     "runs": "edgeopt_host.cli.runs:runs",
 }
@@ -31,6 +32,7 @@ _HELP = {
     "device": "The devices of your bench: add, enrol, list, reserve, remove.",
     "gate": "Decide whether a model may ship: init, check, run.",
     "identity": "This host's keys: show, export, import, list, revoke.",
+    "optimize": "Make a model smaller and faster: run, techniques.",
     "push": "Upload a model to devices, run it there, report what it cost.",
     "runs": "Stored runs: list, show, export, resume, trend, delete.",
 }

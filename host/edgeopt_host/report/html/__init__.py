@@ -7,11 +7,12 @@ escaped by the templates, and a content security policy forbids whatever would g
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgeopt_host._text import plain
 from edgeopt_host.compare import Comparison
-from edgeopt_host.report.html import _views
+from edgeopt_host.report.html import _optimize, _views
 from edgeopt_host.run import Run
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from edgeopt_host.gate.result import GateResult
 
-__all__ = ["compare", "gate", "run"]
+__all__ = ["compare", "gate", "optimize", "run"]
 
 
 def gate(result: GateResult) -> str:
@@ -35,6 +36,15 @@ def compare(comparison: Comparison) -> str:
 def run(measured: Run) -> str:
     """One run with its launches: its figures, their distribution, and how they went over time."""
     return _render("run", _views.run(measured))
+
+
+def optimize(history: Mapping[str, Any]) -> str:
+    """What each step of an optimization did to size, accuracy and speed, and how it was made.
+
+    Args:
+        history: the document `edgeopt.history/1`; what is null or missing in it was not measured.
+    """
+    return _render("optimize", _optimize.view(history))
 
 
 def _render(page: str, content: dict[str, Any]) -> str:

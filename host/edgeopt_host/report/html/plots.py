@@ -164,8 +164,8 @@ def series(runs: Sequence[Run]) -> str:
             axes.plot(x[order], y[order], color=COLOURS["heat"], linewidth=1.2)
             axes.set_ylabel(label)
         for axes in drawing.axes:
-            _linear_axis(axes.yaxis)
-        _linear_axis(drawing.axes[-1].xaxis)
+            linear_axis(axes.yaxis)
+        linear_axis(drawing.axes[-1].xaxis)
         drawing.axes[-1].set_xlabel("time since the first block (s)")
     return drawing.svg
 
@@ -237,7 +237,8 @@ def _exponent(value: float) -> int:
     return math.floor(math.log10(value))
 
 
-def _linear_axis(axis: Axis) -> None:
+def linear_axis(axis: Axis) -> None:
+    """An axis with few round ticks, which say whole figures."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     axis.set_major_locator(MaxNLocator(_TICKS - 1, steps=[1, 2, 5, 10]))

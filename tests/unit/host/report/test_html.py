@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -11,29 +10,9 @@ from edgeopt_host.report import html
 from edgeopt_host.report.html import plots
 from edgeopt_host.report.html._svg import Drawing
 from edgeopt_host.run import Block, Failure, Run
+from page import Page
 from sample_reports import HOSTILE, paired_runs, rule, sample_comparison, sample_gate
 from sample_runs import failed_run
-
-
-class Page(HTMLParser):
-    """What a browser would make of a page: elements, their attributes, and the text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def values(self, *names: str) -> list[str]:
-        return [value for name, value in self.attributes if name in names]
 
 
 @pytest.fixture(scope="module")
