@@ -104,7 +104,9 @@ class _NothingError(Exception):
 
 
 def _row(rows: Sequence[Row], net: str, branch: str) -> Row:
-    row = next(row for row in rows if (row.net, row.branch) == (net, branch))
+    row = next((row for row in rows if (row.net, row.branch) == (net, branch)), None)
+    if row is None:
+        raise _NothingError(f"{net}, {branch} was not made")
     if row.error or row.accuracy is None:
         raise _NothingError(f"{branch}: {row.error or 'no accuracy'}")
     return row

@@ -125,7 +125,7 @@ def _technique(function: str) -> Technique:
 
 def _examples(
     technique: Technique, split: str, splits: dict[str, Examples], model: Model, seed: int
-) -> Examples:
+) -> Examples | None:
     found = splits.get(split)
     if technique.converts:
         # As good for this as any other.
@@ -135,7 +135,7 @@ def _examples(
         made = random_inputs(formats.open_runner(model).signature.inputs, _VERIFY, seed)
         if made is not None:
             return made
-    if found is None:
+    if found is None and split not in technique.optional_splits:
         raise EdgeoptError(
             f"{technique.name} needs {split} examples, and there are none: give --data with x_train, or "
             "more examples",

@@ -32,9 +32,9 @@ def check(steps: Mapping[str, Technique], *, has_data: bool) -> None:
         EdgeoptError: LIBRARY_MISSING.
     """
     for name, technique in steps.items():
-        if technique.splits and not technique.converts and not has_data:
+        if (needed := technique.needed_splits) and not has_data:
             raise UsageError(
-                f"step {name}: {technique.name} needs {' and '.join(technique.splits)} examples: give "
+                f"step {name}: {technique.name} needs {' and '.join(needed)} examples: give "
                 "--data (FILE.npz, a folder of images, or module:function)"
             )
         if missing := [name for name in sorted(technique.libraries) if not _installed(name)]:

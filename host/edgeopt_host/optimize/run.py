@@ -255,7 +255,7 @@ class _Run:
         return str(self._data.folder) if self._data else None
 
     def _step(self, step: Step, technique: Technique) -> None:
-        parameters = {one.name: one.default for one in technique.parameters} | step.parameters
+        parameters = _parameters(technique, step)
         told: dict[str, Any] = {
             "id": step.id,
             "from": step.source,
@@ -454,8 +454,8 @@ class _Run:
         name = f"convert:{format_.value}"
         try:
             technique = registry.find(name, original.format)
-            parameters = {one.name: one.default for one in technique.parameters}
             step = Step(_REFERENCE, ORIGINAL, name)
+            parameters = _parameters(technique, step)
             key = self._key(technique, original, parameters)
             make = functools.partial(self._make, step, technique, original, parameters)
             kept = self._cache.step(key) or self._cache.add_step(key, make)
@@ -489,6 +489,12 @@ class _Run:
             raise EdgeoptError(
                 f"cannot write {error.filename or self._out}: {error.strerror or error}", "OUTPUT"
             ) from error
+
+
+def _parameters(technique: Technique, step: Step) -> dict[str, Any]:
+    """All of them, as JSON has them."""
+    whole = {one.name: one.default for one in technique.parameters} | step.parameters
+    return {k: list(value) if isinstance(value, tuple) else value for k, value in whole.items()}
 
 
 def _told(error: EdgeoptError) -> dict[str, str]:

@@ -11,7 +11,7 @@ Args:
 Keyword arguments are its parameters, whose types, defaults and meaning recipes and the command line
 take from here. These names are filled in by who runs it, and say what it needs:
 
-    calibration, train, validation   Examples of that split
+    calibration, train, validation   Examples of that split; Examples | None when it can do without
     metric                           Metric: how right outputs are
     seed                             int
     progress                         Progress: called with a share done and a few words
@@ -95,7 +95,8 @@ class Technique:
         gives: the format of what it makes.
         summary: one line.
         parameters: its settings.
-        splits: the data it needs, of SPLITS.
+        splits: the data it uses, of SPLITS.
+        optional_splits: those of them that it can do without.
         labels: whether those need labels.
         libraries: distributions whose versions its result depends on.
         deterministic: whether the same input and seed give the same bytes.
@@ -108,10 +109,20 @@ class Technique:
     summary: str
     parameters: tuple[Parameter, ...]
     splits: tuple[str, ...]
+    optional_splits: frozenset[str]
     labels: bool
     libraries: frozenset[str]
     deterministic: bool
     function: str
+
+    @property
+    def needed_splits(self) -> tuple[str, ...]:
+        """The data without which it does not start: made-up examples do to verify a conversion."""
+        return tuple(
+            split
+            for split in self.splits
+            if split not in self.optional_splits and not self.converts
+        )
 
     @property
     def converts(self) -> bool:
@@ -193,6 +204,9 @@ def _describe(function: Callable[..., Any]) -> dict[str, Any]:
             _parameter(one, hints[one.name], told) for one in own if one.name not in _FILLED
         ),
         "splits": tuple(split for split in SPLITS if split in signature.parameters),
+        "optional_splits": frozenset(
+            split for split in SPLITS if type(None) in typing.get_args(hints.get(split))
+        ),
         "function": f"{function.__module__}:{function.__qualname__}",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def onnx(
             Format.SAVED_MODEL: _of_saved_model,
             Format.TFLITE: _of_tflite,
         }[source.format](source, opset, target)
-    graphs.save(made, target)
+    graphs.save(_settled(made), target)
     try:
         few = validation.take(slice(_COMPARED))
         agreed = check(source, graphs.model_of(target), few, tolerance).document()
@@ -112,6 +113,27 @@ def _of_tflite(source: Model, opset: int, target: Path) -> Any:
         path = folder / "made.onnx"
         tf2onnx.convert.from_tflite(str(source.path), opset=opset, output_path=str(path))
         return onnx_.load(str(path))
+
+
+def _settled(model: Any) -> Any:
+    """The same model whatever the process: tf2onnx joins equal constants under the name of any of them."""
+    graph = model.graph
+    used = [name for node in graph.node for name in node.input]
+    order = {name: number for number, name in reversed(list(enumerate(used)))}
+    found = sorted(graph.initializer, key=lambda one: (order.get(one.name, len(used)), one.name))
+    names = {
+        one.name: f"constant_{number}"
+        for number, one in enumerate(found)
+        if one.name.startswith("const_")
+    }
+    for one in found:
+        one.name = names.get(one.name, one.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    kept = [copy.deepcopy(one) for one in found]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
 
 
 def _plain(name: str) -> str:

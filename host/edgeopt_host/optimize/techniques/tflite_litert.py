@@ -147,7 +147,7 @@ def int4(
     operators: tuple[str, ...] = (),
     layers: tuple[str, ...] = (),
     keep_float: tuple[str, ...] = (),
-    calibration: Examples,
+    calibration: Examples | None = None,
     progress: Progress,
 ) -> Notes:
     """4-bit weights of convolutions and fully connected layers, 8-bit of others.
@@ -184,7 +184,7 @@ def four_bits(
     operators: Sequence[str],
     layers: Sequence[str],
     keep_float: Sequence[str],
-    calibration: Examples,
+    calibration: Examples | None,
     progress: Progress,
 ) -> Notes:
     """As `int4`, of the content of a float model."""
@@ -193,6 +193,11 @@ def four_bits(
     if io != "float" and activations != "int8":
         raise UsageError(f"io={io} needs activations=int8, not {activations}")
     if activations == "int8":
+        if calibration is None:
+            raise EdgeoptError(
+                "activations=int8 needs calibration examples: give --data, or leave activations dynamic",
+                "DATA_REQUIRED",
+            )
         scheme = Scheme(4, 8, algorithm=algorithm)
         return static(
             content, target, scheme, io, True, operators, layers, keep_float, calibration, progress

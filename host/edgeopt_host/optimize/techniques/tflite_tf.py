@@ -190,7 +190,7 @@ def int4(
     operators: tuple[str, ...] = (),
     layers: tuple[str, ...] = (),
     keep_float: tuple[str, ...] = (),
-    calibration: Examples,
+    calibration: Examples | None = None,
     progress: Progress,
 ) -> Notes:
     """4-bit weights of convolutions and fully connected layers, 8-bit of others.
