@@ -37,7 +37,7 @@ class Row:
         latency_ratio: [its latency over the baseline's, and its 95 % interval].
         seconds: the step's wall time, without evaluation.
         digest: SHA-256.
-        repeats: whether the same recipe gave the same bytes again.
+        repeats: whether the same recipe gave the same bytes again; None also where it need not.
         warnings: sentences of its step.
         error: why there is no model.
         path: where it is, while the benchmark runs.
@@ -114,11 +114,16 @@ def repeat(group: Group, seed: int, made: list[Row]) -> None:
     """The same recipe again, with nothing cached: are the bytes the same?"""
     with home() as folder:
         history = _optimize(group, seed, folder / "again")
-    digests = {step["id"]: (step["model"] or {}).get("sha256") for step in history["steps"]}
     assert not any(step["cached"] for step in history["steps"])
+    again = {step["id"]: step for step in history["steps"]}
     for row in made:
-        if row.digest is not None and row.branch != ORIGINAL:
-            row.repeats = digests[row.branch] == row.digest
+        if row.digest is None or row.branch == ORIGINAL:
+            continue
+        step = again[row.branch]
+        row.repeats = step["model"] is not None and step["model"]["sha256"] == row.digest
+        if not row.repeats and not step["deterministic"]:
+            row.repeats = None
+            row.warnings.append("other bytes the second time, as its technique says")
 
 
 def _optimize(group: Group, seed: int, folder: Path) -> Mapping[str, Any]:

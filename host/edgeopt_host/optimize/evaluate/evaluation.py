@@ -32,6 +32,8 @@ TOP_K = (5,)
 _SPLITS = ("test", "validation", "train")
 _MOST_TRAIN = 5000
 _RANDOM_EXAMPLES = 32
+_MUCH_MORE = 2
+_NOT_WORTH_TELLING = 2**18
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,10 @@ class _Work:
             example = self._random(description)
         agreed = None if self.is_original else self._agreement(example)
         found, dropped = self._scores(top_k)
+        size = Size.of(self.model)
         if self.is_original:
             self.warnings += description.remarks
+            self._warn_of_state(size, description)
         latency = None
         if host and self.is_original:
             if example is None:
@@ -171,7 +175,7 @@ class _Work:
                 one = example.take(slice(0, 1))
                 latency = time_on_host(self.model, one, description.framework)
         return Evaluation(
-            size=Size.of(self.model),
+            size=size,
             original_size=Size.of(self.original),
             description=description,
             metric=self.metric,
@@ -182,6 +186,14 @@ class _Work:
             host=latency,
             warnings=self.warnings,
         )
+
+    def _warn_of_state(self, size: Size, description: Description) -> None:
+        weights = description.weight_bytes
+        if weights and size.bytes > _MUCH_MORE * weights and size.bytes - weights > _NOT_WORTH_TELLING:
+            self.warnings.append(
+                f"{self.model.name} has {size.bytes:,} bytes, of which {weights:,} are weights: the rest, "
+                "such as an optimizer's state, makes compression ratios look better than they are"
+            )
 
     def _random(self, description: Description) -> Examples | None:
         """For want of data."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgeopt_host.errors import EdgeoptError, UsageError
-from edgeopt_host.optimize import agreement, formats
+from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.optimize import budget, formats
+from edgeopt_host.optimize.budget import Original, Trial
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.metric import Metric
 from edgeopt_host.optimize.model import Format, Model
@@ -50,6 +51,7 @@ def mixed(
     calibration: Examples,
     validation: Examples,
     metric: Metric,
+    seed: int,
     progress: Progress,
 ) -> Notes:
     """8 bits for the layers that stand it, found by trying each of them.
@@ -60,7 +62,7 @@ def mixed(
 
     Args:
         budget_pt: how much of the metric it may lose on validation examples: percentage points of an
-            accuracy, else the metric's own unit.
+            accuracy, else the metric's own unit; with a standard error to spare.
         method: static quantizes activations with scales from calibration examples, dynamic as they
             come; auto is dynamic for matrix products and static for convolutions.
         faster: layers that get slower in 8 bits on this processor stay float, until the whole is not
@@ -70,10 +72,10 @@ def mixed(
         activations: uint8 is fastest on x86; int8 suits ARM and other accelerators as well.
         per_channel: a scale for each output channel instead of one for the whole weight.
         reduce_range: weights of 7 bits, which x86 processors without VNNI need.
-        examples: validation examples on which each layer is tried; whole choices are judged on all.
+        examples: how many of the validation examples single layers are tried on, at most; whole choices
+            are judged on all.
     """
-    if budget_pt < 0 or examples < 1:
-        raise UsageError("budget_pt is 0 or more, and examples 1 or more")
+    budget.check(budget_pt, examples)
     model = onnx_graph.prepare(source)
     operators = _PRODUCTS if method == "dynamic" else (*_PRODUCTS, *_CONVOLUTIONS)
     selected = set(onnx_graph.select(model, operators, only=layers, without=keep_float))
@@ -101,24 +103,27 @@ def mixed(
                 _scaled(progress, 0, _CALIBRATED),
             )
         maker = _Maker(model, calibrated, dynamic, settings, folder)
-        judge = _Judge(maker, source, validation, metric)
-        feed = onnx_qdq.one_feed(runner, validation)
-        few = validation.take(slice(examples))
+        outputs = formats.predict(source, validation, batch=_BATCH)
+        judge = _Judge(maker, source, Original(metric, validation, outputs))
+        feed = onnx_qdq.one_feed(runner, validation) if faster else None
+        few = judge.original.sample(examples, seed)
         tried = _sensitivity(
-            candidates,
-            judge,
-            few,
-            feed if faster else None,
-            _scaled(progress, _CALIBRATED, _MEASURED),
+            candidates, judge, few, feed, _scaled(progress, _CALIBRATED, _MEASURED)
         )
-        chosen, notes = _choose(tried, judge, feed if faster else None, budget_pt, progress)
+        chosen, notes = _choose(tried, judge, feed, budget_pt, progress)
         made = maker.make({one.layer.name for one in chosen})
+        trial = judge.together(chosen)
     onnx_graph.save(made, target)
     return {
-        "sensitivity": [one.document(one in chosen) for one in tried],
+        "sensitivity": [one.row(one in chosen) for one in tried],
+        "validation": trial.drop.document(metric.unit),
+        "sensitivity_examples": len(few.examples),
         "fallback": onnx_graph.still_float(made),
         **notes,
-        "warnings": [] if reduce_range or activations == "int8" else [onnx_dynamic.SATURATES],
+        "warnings": [
+            *([] if reduce_range or activations == "int8" else [onnx_dynamic.SATURATES]),
+            *trial.drop.warnings(budget_pt, metric.unit),
+        ],
     }
 
 
@@ -127,26 +132,17 @@ class _Tried:
     """A layer quantized alone.
 
     Attributes:
-        drop: of the score, in the metric's unit.
-        error: of the outputs: the norm of their differences over their norm.
         time_ratio: of the whole model with it to the float model; None when not measured.
     """
 
     layer: onnx_graph.Layer
-    drop: float
-    error: float
+    trial: Trial
     time_ratio: float | None
 
-    def document(self, chosen: bool) -> dict[str, Any]:
-        return {
-            "layer": self.layer.name,
-            "operator": self.layer.operator,
-            "bytes": self.layer.bytes,
-            "drop_pt": self.drop,
-            "output_error": agreement.finite(self.error),
-            "time_ratio": self.time_ratio,
-            "chosen": "int8" if chosen else "float",
-        }
+    def row(self, chosen: bool) -> dict[str, Any]:
+        one, level = self.layer, "int8" if chosen else "float"
+        trials = {"int8": self.trial}
+        return budget.row(one.name, one.operator, one.bytes, trials, level, self.time_ratio)
 
 
 @dataclass
@@ -187,34 +183,18 @@ class _Judge:
 
     maker: _Maker
     source: Model
-    validation: Examples
-    metric: Metric
-    reference: dict[str, Array] = field(init=False)
-    known: dict[frozenset[str], float] = field(init=False, default_factory=dict)
+    original: Original
+    known: dict[frozenset[str], Trial] = field(init=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.reference = formats.predict(self.source, self.validation, batch=_BATCH)
-
-    def drop(self, outputs: dict[str, Array], examples: Examples) -> float:
-        """Of the score, in the metric's unit; of the first examples."""
-        right = {name: array[: len(examples)] for name, array in self.reference.items()}
-        lost = self.metric.score(right, examples, right) - self.metric.score(
-            outputs, examples, right
-        )
-        return float(lost * self.metric.factor)
-
-    def outputs(self, names: Collection[str], examples: Examples) -> dict[str, Array]:
+    def trial(self, names: Collection[str], original: Original) -> Trial:
         made = Model.of(self.maker.write(names), Format.ONNX)
-        found = formats.predict(made, examples, batch=_BATCH)
-        return agreement.match(found, {n: a[: len(examples)] for n, a in self.reference.items()})
+        return original.trial(formats.predict(made, original.examples, batch=_BATCH))
 
-    def together(self, chosen: Collection[_Tried]) -> float:
-        """The drop of layers quantized at once, on all validation examples."""
+    def together(self, chosen: Collection[_Tried]) -> Trial:
+        """Of layers quantized at once, on all validation examples."""
         names = frozenset(one.layer.name for one in chosen)
-        if not names:
-            return 0.0
         if names not in self.known:
-            self.known[names] = self.drop(self.outputs(names, self.validation), self.validation)
+            self.known[names] = self.trial(names, self.original)
         return self.known[names]
 
     def time(self, names: Collection[str], feed: dict[str, Array]) -> float:
@@ -225,22 +205,20 @@ class _Judge:
 def _sensitivity(
     candidates: list[onnx_graph.Layer],
     judge: _Judge,
-    few: Examples,
+    few: Original,
     feed: dict[str, Array] | None,
     progress: Progress,
 ) -> list[_Tried]:
-    reference = {name: array[: len(few)] for name, array in judge.reference.items()}
     folder = judge.maker.folder
     whole = judge.time((), feed) if feed else 0.0
     found = []
     for index, layer in enumerate(candidates):
         progress(index / len(candidates), f"{layer.name}, {index + 1} of {len(candidates)} layers")
-        outputs = judge.outputs({layer.name}, few)
+        trial = judge.trial({layer.name}, few)
         ratio = None
         if feed:
             ratio = onnx_time.operators_us(folder / _TRIED, feed, folder) / max(whole, 1e-9)
-        error = agreement.compare(outputs, reference).relative
-        found.append(_Tried(layer, judge.drop(outputs, few), error, ratio))
+        found.append(_Tried(layer, trial, ratio))
     return found
 
 
@@ -248,55 +226,40 @@ def _choose(
     tried: list[_Tried],
     judge: _Judge,
     feed: dict[str, Array] | None,
-    budget: float,
+    allowed: float,
     progress: Progress,
 ) -> tuple[list[_Tried], Notes]:
     """The layers to quantize: as many as accuracy allows, then without those that are slow."""
+
+    def harmless(some: Sequence[_Tried]) -> bool:
+        return judge.together(some).drop.within(allowed)
+
     progress(_MEASURED, "choosing layers")
-    # Errors add up as their squares; what a layer saves is its bytes.
-    by_harm = sorted(
-        tried, key=lambda one: (max(0.0, one.drop - budget), one.error**2 / one.layer.bytes)
-    )
-    chosen = _longest(by_harm, lambda some: judge.together(some) <= budget)
-    notes: Notes = {"budget_pt": budget}
+    by_harm = sorted(tried, key=lambda one: budget.harm(one.trial, one.layer.bytes, allowed))
+    chosen = budget.longest(by_harm, harmless)
+    notes: Notes = {}
     if feed and chosen:
         source = onnx_time.operators_us(judge.source.path, feed, judge.maker.folder)
         times: dict[int, float] = {}
 
-        def quick(some: list[_Tried]) -> bool:
+        def quick(some: Sequence[_Tried]) -> bool:
             times[len(some)] = judge.time({one.layer.name for one in some}, feed) / source
             return times[len(some)] <= _NOT_SLOWER
 
         by_time = sorted(chosen, key=lambda one: ((one.time_ratio or 1) - 1) / one.layer.bytes)
-        chosen = _longest(by_time, quick)
+        chosen = budget.longest(by_time, quick)
         # Fewer layers rarely cost more; when they do, those that hurt most go as well.
-        harmless = [one for one in by_harm if one in chosen]
-        chosen = _longest(harmless, lambda some: judge.together(some) <= budget)
+        chosen = budget.longest([one for one in by_harm if one in chosen], harmless)
         notes["time_ratio"] = times.get(len(chosen))
     if not chosen:
+        unit = judge.original.metric.unit
         raise EdgeoptError(
-            f"no layer can be in 8 bits within {budget:g} {judge.metric.unit or 'of the metric'}"
+            f"no layer can be in 8 bits within {allowed:g} {unit or 'of the metric'}"
             f"{' without being slower (faster=false allows that)' if feed else ''}: the least harmful is "
-            f"{by_harm[0].layer.name}, which costs {by_harm[0].drop:.2f}",
+            f"{by_harm[0].layer.name}, which costs {by_harm[0].trial.drop.words(unit)}",
             "CONVERSION_FAILED",
         )
-    notes["drop_pt"] = judge.together(chosen)
-    notes["examples"] = len(judge.validation)
     return chosen, notes
-
-
-def _longest(ordered: list[_Tried], fine: Callable[[list[_Tried]], bool]) -> list[_Tried]:
-    """The longest start of a list that is fine, as if every shorter one were; found by halving."""
-    if fine(ordered):
-        return ordered
-    good, bad = 0, len(ordered)
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        if fine(ordered[:middle]):
-            good = middle
-        else:
-            bad = middle
-    return ordered[:good]
 
 
 def _scaled(progress: Progress, first: float, last: float) -> Progress:

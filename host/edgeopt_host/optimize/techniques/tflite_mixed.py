@@ -5,12 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from edgeopt_host.errors import EdgeoptError, UsageError
-from edgeopt_host.optimize import agreement, formats
+from edgeopt_host.optimize import budget, formats
+from edgeopt_host.optimize.budget import Drop, Original, Trial
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.metric import Metric
 from edgeopt_host.optimize.model import Format, Model
@@ -20,7 +21,6 @@ from edgeopt_host.optimize.techniques import tflite_litert as litert
 from edgeopt_host.optimize.techniques import tflite_quantizer as engine
 from edgeopt_host.optimize.techniques.tflite_convert import LIBRARIES, SOURCES, converted
 from edgeopt_host.optimize.techniques.tflite_quantizer import Scheme
-from edgeopt_host.optimize.tensors import Arrays
 
 # Operators with 4-bit kernels for their weights.
 _FOUR_BITS = {"CONV_2D", "FULLY_CONNECTED", "EMBEDDING_LOOKUP"}
@@ -62,21 +62,19 @@ def mixed(
 
     Args:
         budget_pt: how much the metric may fall on validation data, in points of a share such as accuracy,
-            else in the metric's unit.
+            else in the metric's unit; with a standard error to spare.
         precisions: what to try. Layers that can have neither keep float16 weights, or float32 with
             activations=int8.
         activations: dynamic quantizes them as they come; int8 by ranges from calibration examples, and
             operators without weights as well.
         algorithm: how scales of 4-bit weights are chosen; mse loses least.
         io: the type of inputs and outputs with activations=int8.
-        examples: how many of the validation examples single layers are measured on, at most.
+        examples: how many of the validation examples single layers are tried on, at most; whole choices
+            are judged on all.
     """
-    if not budget_pt >= 0:
-        raise UsageError(f"budget_pt is {budget_pt}; it is 0 or more")
+    budget.check(budget_pt, examples)
     if not precisions:
         raise UsageError("precisions is empty; give int4, int8 or both")
-    if examples < 1:
-        raise UsageError(f"examples is {examples}; it is 1 or more")
     if io != "float" and activations != "int8":
         raise UsageError(f"io={io} needs activations=int8, not {activations}")
     content = source.path.read_bytes() if source.format is Format.TFLITE else converted(source)
@@ -88,28 +86,26 @@ def mixed(
         reached = engine.ranges(content, calibration, 8)
     with tempfile.TemporaryDirectory() as folder:
         bench = _Bench(
-            content, source, metric, Path(folder) / "trial.tflite",
-            _Making(activations, algorithm, io, reached),
-        )  # fmt: skip
-        some = validation.sample(examples, seed)
-        measured = _sensitivity(bench, layers, bench.on(some), progress)
-        chosen, trial = _fit(bench, measured, bench.on(validation), budget_pt, progress)
+            content, Path(folder) / "trial.tflite", _Making(activations, algorithm, io, reached)
+        )
+        original = Original(metric, validation, formats.predict(source, validation))
+        some = original.sample(examples, seed)
+        measured = _sensitivity(bench, layers, some, progress)
+        chosen, trial = _fit(bench, measured, original, budget_pt, progress)
     made = bench.making.whole(content, chosen)
     kept = [one for one in found if chosen.get(one.name) in {"float", "float16"}]
     notes = litert.written(made, target, kept)
+    warnings = [*notes.pop("warnings", []), *trial.drop.warnings(budget_pt, metric.unit)]
     if len(kept) == len(layers):
-        notes.setdefault("warnings", []).append(
+        warnings.append(
             f"no layer could be quantized within budget_pt={budget_pt:g}: all keep float weights"
         )
     return {
-        "sensitivity": [_row(one, chosen[one.layer.name]) for one in measured],
-        "validation": {
-            "drop_pt": trial.drop,
-            "unit": metric.unit,
-            "examples": len(validation),
-            "sensitivity_examples": len(some),
-        },
+        "sensitivity": [one.row(chosen[one.layer.name]) for one in measured],
+        "validation": trial.drop.document(metric.unit),
+        "sensitivity_examples": len(some.examples),
         **notes,
+        "warnings": warnings,
     }
 
 
@@ -127,32 +123,19 @@ class _Layer:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """What a model lost: of the metric, in its unit, and the relative error of its outputs."""
-
-    drop: float
-    error: float
-
-
-@dataclass(frozen=True)
 class _Measured:
     """A layer, and what each precision of it alone costs."""
 
     layer: _Layer
-    trials: dict[str, _Trial]
+    trials: dict[str, Trial]
 
     def error(self, level: str) -> float:
         """Its share in the square of the outputs' error."""
         return min(self.trials[level].error, _HOPELESS) ** 2 if level in self.trials else 0.0
 
-
-@dataclass(frozen=True)
-class _Split:
-    """Examples, and what the original makes of them."""
-
-    examples: Examples
-    reference: Arrays
-    score: float
+    def row(self, chosen: str) -> dict[str, Any]:
+        layer = self.layer
+        return budget.row(layer.name, layer.kind, layer.weights * 4, self.trials, chosen)
 
 
 @dataclass(frozen=True)
@@ -191,35 +174,25 @@ class _Bench:
     """Runs models made of one, and compares them with it."""
 
     content: bytes
-    source: Model
-    metric: Metric
     path: Path
     making: _Making
 
-    def on(self, examples: Examples) -> _Split:
-        reference = formats.predict(self.source, examples)
-        return _Split(examples, reference, self.metric.score(reference, examples, reference))
-
-    def alone(self, levels: Mapping[str, str], split: _Split) -> _Trial:
+    def alone(self, levels: Mapping[str, str], original: Original) -> Trial:
         """Infinite where that cannot be made, or LiteRT does not run it."""
         try:
-            return self._try(self.making.alone(self.content, levels), split)
+            return self._try(self.making.alone(self.content, levels), original)
         except EdgeoptError as error:
             if error.reason in {"CONVERSION_FAILED", "UNSUPPORTED_OPERATOR"}:
-                return _Trial(inf, inf)
+                return Trial(Drop(inf, None, len(original.examples)), inf)
             raise
 
-    def whole(self, levels: Mapping[str, str], split: _Split) -> _Trial:
-        return self._try(self.making.whole(self.content, levels), split)
+    def whole(self, levels: Mapping[str, str], original: Original) -> Trial:
+        return self._try(self.making.whole(self.content, levels), original)
 
-    def _try(self, content: bytes, split: _Split) -> _Trial:
+    def _try(self, content: bytes, original: Original) -> Trial:
         graph.settle(content, self.path)
-        outputs = formats.predict(Model.of(self.path, Format.TFLITE), split.examples)
-        matched = agreement.match(outputs, split.reference)
-        score = self.metric.score(matched, split.examples, split.reference)
-        drop = (split.score - score) * self.metric.factor
-        error = agreement.compare(matched, split.reference).relative
-        return _Trial(drop if isfinite(drop) else inf, error if isfinite(error) else inf)
+        made = Model.of(self.path, Format.TFLITE)
+        return original.trial(formats.predict(made, original.examples))
 
 
 def _layers(
@@ -246,13 +219,13 @@ def _layers(
 
 
 def _sensitivity(
-    bench: _Bench, layers: Sequence[_Layer], split: _Split, progress: Progress
+    bench: _Bench, layers: Sequence[_Layer], some: Original, progress: Progress
 ) -> list[_Measured]:
     """What each layer costs when it alone is quantized."""
     measured = []
     for index, layer in enumerate(layers):
         progress(_SENSITIVITY * index / len(layers), f"layer {index + 1} of {len(layers)} alone")
-        trials = {level: bench.alone({layer.name: level}, split) for level in layer.levels[:-1]}
+        trials = {level: bench.alone({layer.name: level}, some) for level in layer.levels[:-1]}
         measured.append(_Measured(layer, trials))
     return measured
 
@@ -260,10 +233,10 @@ def _sensitivity(
 def _fit(
     bench: _Bench,
     measured: Sequence[_Measured],
-    split: _Split,
-    budget: float,
+    original: Original,
+    allowed: float,
     progress: Progress,
-) -> tuple[dict[str, str], _Trial]:
+) -> tuple[dict[str, str], Trial]:
     """The precision of each layer, and what all together cost.
 
     The moves to more bits are put in order once; how many of them it takes is found by halving, and
@@ -271,52 +244,48 @@ def _fit(
     """
     moves = _moves(measured)
     lowest = {one.layer.name: one.layer.levels[0] for one in measured}
+    trials: dict[int, Trial] = {}
 
     def after(count: int) -> dict[str, str]:
         return {**lowest, **dict(moves[:count])}
 
-    progress(_SENSITIVITY, "all layers together")
-    trial = bench.whole(lowest, split)
-    if trial.drop <= budget:
-        return lowest, trial
-    bad, good = 0, len(moves)
-    best = bench.whole(after(good), split)
-    if best.drop > budget:
+    def fine(spared: Sequence[object]) -> bool:
+        count = len(moves) - len(spared)
+        share = _SENSITIVITY + (1 - _SENSITIVITY) * (1 - 1 / (1 + len(trials)))
+        progress(share, f"with {count} of {len(moves)} steps back")
+        trials[count] = bench.whole(after(count), original)
+        return trials[count].drop.within(allowed)
+
+    count = len(moves) - len(budget.longest(moves, fine))
+    if count == len(moves) and not fine(()):
+        unit = original.metric.unit
         raise EdgeoptError(
-            f"even with all weights in float, quantized activations lose {best.drop:.2g} "
-            f"{bench.metric.unit} on validation data, more than budget_pt={budget:g}: use "
-            "activations=dynamic, or allow more",
+            f"even with all weights in {measured[0].layer.levels[-1]} it loses "
+            f"{trials[count].drop.words(unit)} on {len(original.examples):,} validation examples, more than "
+            f"budget_pt={allowed:g} with a standard error to spare: "
+            f"{'use activations=dynamic, ' if bench.making.activations == 'int8' else ''}"
+            "give more examples, or allow more",
             "BUDGET_EXCEEDED",
         )
-    steps = 0
-    while good - bad > 1:
-        middle = (bad + good) // 2
-        steps += 1
-        progress(1 - (1 - _SENSITIVITY) / (1 + steps), f"with {middle} of {len(moves)} steps back")
-        trial = bench.whole(after(middle), split)
-        if trial.drop <= budget:
-            good, best = middle, trial
-        else:
-            bad = middle
-    return _trimmed(bench, measured, after(good), best, split, budget)
+    return _trimmed(bench, measured, after(count), trials[count], original, allowed)
 
 
 def _trimmed(
     bench: _Bench,
     measured: Sequence[_Measured],
     levels: dict[str, str],
-    best: _Trial,
-    split: _Split,
-    budget: float,
-) -> tuple[dict[str, str], _Trial]:
+    best: Trial,
+    original: Original,
+    allowed: float,
+) -> tuple[dict[str, str], Trial]:
     """Fewer bits for layers that turn out not to need theirs, the largest first."""
     for one in sorted(measured, key=lambda one: -one.layer.weights):
         place = one.layer.levels.index(levels[one.layer.name])
         if place == 0:
             continue
         fewer = {**levels, one.layer.name: one.layer.levels[place - 1]}
-        trial = bench.whole(fewer, split)
-        if trial.drop <= budget:
+        trial = bench.whole(fewer, original)
+        if trial.drop.within(allowed):
             levels, best = fewer, trial
     return levels, best
 
@@ -337,24 +306,3 @@ def _moves(measured: Sequence[_Measured]) -> list[tuple[str, str]]:
         at[best.layer.name] += 1
         moves.append((best.layer.name, best.layer.levels[at[best.layer.name]]))
     return moves
-
-
-def _row(one: _Measured, chosen: str) -> dict[str, object]:
-    """A line of the sensitivity table; of what it may be, the fewest bits stand for the layer."""
-    first = one.trials.get(one.layer.levels[0])
-    return {
-        "layer": one.layer.name,
-        "operator": one.layer.kind,
-        "bytes": one.layer.weights * 4,
-        "drop_pt": agreement.finite(first.drop) if first else None,
-        "output_error": agreement.finite(first.error) if first else None,
-        "time_ratio": None,
-        "chosen": chosen,
-        "precisions": {
-            level: {
-                "drop_pt": agreement.finite(trial.drop),
-                "output_error": agreement.finite(trial.error),
-            }
-            for level, trial in one.trials.items()
-        },
-    }
