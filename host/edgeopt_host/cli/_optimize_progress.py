@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from edgeopt_host._text import plain
 from edgeopt_host.cli import _progress
 from edgeopt_host.cli._output import note
-from edgeopt_host.optimize.run import Watcher
+from edgeopt_host.optimize.watcher import Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -172,28 +172,27 @@ def metric_key(spec: str | None) -> list[str | None]:
     return [spec, hashlib.sha256(file.read_bytes()).hexdigest() if own else None]
 
 
-@lru_cache
-def code_of_evaluation() -> str:
-    """The digest of what evaluates, and the versions of what it runs models with."""
-    files = [
-        _HERE / "metric.py",
-        _HERE / "agreement.py",
-        *sorted((_HERE / "evaluate").glob("*.py")),
-    ]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
+def runtime_versions() -> dict[str, str]:
+    """Of what models are run with, and of the code that judges them."""
+    found = {"edgeopt": _own_code()}
     for name in _RUNTIMES:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            digest.update(f"{name} {metadata.version(name)}".encode())
-    return digest.hexdigest()
+            found[name] = metadata.version(name)
+    return found
+
+
+def code_of(technique: Technique) -> list[str]:
+    """Digests of the code that makes a technique's models: any change may change them."""
+    file = import_module(technique.function.partition(":")[0]).__file__ or ""
+    return [_own_code(), hashlib.sha256(Path(file).read_bytes()).hexdigest()]
 
 
 @lru_cache
-def code_of(function: str) -> str:
-    """The digest of a technique's module, whose every change may change what it makes."""
-    file = import_module(function.partition(":")[0]).__file__ or ""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+def _own_code() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(_HERE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

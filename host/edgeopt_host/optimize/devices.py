@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.inventory import Device, Inventory
 from edgeopt_host.observer import Observer
 from edgeopt_host.optimize.data.prepared import Prepared
 from edgeopt_host.optimize.model import Model
@@ -20,6 +21,7 @@ from edgeopt_host.stats import paired
 # Of one benchmark (protocol: Benchmark.subjects).
 _MOST_MODELS = 16
 _BUDGET_S = 30.0
+_ANSWER_S = 5.0
 _MB = 2**20
 
 
@@ -145,6 +147,30 @@ def _measure(
         if all(known["step"] != step for known in rows):
             rows.append(row)
     return told
+
+
+def targets(devices: Sequence[str], tags: Sequence[str]) -> list[Device]:
+    """The devices that are meant.
+
+    Raises:
+        UsageError: when the inventory has none of a name or tag.
+    """
+    return Inventory.load().select(list(devices), list(tags)) if devices or tags else []
+
+
+def architectures(devices: Sequence[Device]) -> set[str]:
+    """Of their processors, as the kernel names them: "x86_64", "aarch64".
+
+    Raises:
+        DeviceError: when one does not answer.
+    """
+    from edgeopt_host.client import connect
+
+    found = set()
+    for device in devices:
+        with connect(device, _ANSWER_S) as agent:
+            found.add(agent.device().cpu.architecture)
+    return found
 
 
 def labelled(data: Prepared, folder: Path) -> Path | None:

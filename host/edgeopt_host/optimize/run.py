@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
-import functools
 import json
 import shlex
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgeopt_host import _files
 from edgeopt_host.errors import Cancelled, EdgeoptError, UsageError
-from edgeopt_host.observer import Observer
-from edgeopt_host.optimize import _child, cache, devices, formats, needs, registry
+from edgeopt_host.inventory import Device
+from edgeopt_host.optimize import cache, devices, needs, registry
 from edgeopt_host.optimize import recipe as recipe_module
+from edgeopt_host.optimize._workshop import Workshop
 from edgeopt_host.optimize.cache import Cache
-from edgeopt_host.optimize.data.prepared import Prepared, open_prepared
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.recipe import ORIGINAL, Recipe, Step
-from edgeopt_host.optimize.technique import Progress, Technique
+from edgeopt_host.optimize.technique import Technique
+from edgeopt_host.optimize.watcher import Watcher
 
 SCHEMA = "edgeopt.history/1"
 _REFERENCE = "reference"
-
-
-class Watcher:
-    """Hears how a run goes; the command line draws it.
-
-    Attributes:
-        devices: hears of measuring on devices.
-    """
-
-    devices: Observer = Observer()
-
-    def notice(self, message: str) -> None:
-        """Something the user should know, that is no result."""
-
-    def progress(self, what: str, share: float, text: str) -> None:
-        """How far a step or an evaluation is, from 0 to 1."""
-
-    def done(self, what: str, text: str) -> None:
-        """It has ended."""
+_X86 = {"x86_64", "amd64"}
 
 
 @dataclass
@@ -110,8 +92,10 @@ def recipe_of(
             recipe_module.parse_steps(steps) if isinstance(steps, str) else tuple(steps)
         )
     if model is not None:
-        changed |= {"model": str(model), "model_digest": ""}
-    if "data" in changed:
+        changed["model"] = str(model)
+    if changed.keys() & {"model", "weights", "code"}:
+        changed["model_digest"] = ""
+    if changed.keys() & {"data", "calibration", "validation", "field", "seed"}:
         changed["data_digest"] = ""
     whole = dataclasses.replace(base, **changed)
     if whole.model is None:
@@ -123,62 +107,63 @@ def recipe_of(
 
 class _Run:
     def __init__(self, given: Recipe, out: Path, watcher: Watcher, *, fresh: bool) -> None:
-        self._recipe = given
         self._out = out
         self._watcher = watcher
-        self._fresh = fresh
-        self._cache = Cache()
-        self._data: Prepared | None = None
+        self._workshop = Workshop(given, out / "logs", watcher, fresh, Cache())
         self._made: dict[str, _Made] = {}
         self._history: dict[str, Any] = {}
 
+    @property
+    def _recipe(self) -> Recipe:
+        return self._workshop.recipe
+
     def run(self) -> dict[str, Any]:
+        meant = devices.targets(self._recipe.devices, self._recipe.tags)
         with tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
-            original = self._original(Path(scratch))
+            original = self._workshop.original(Path(scratch))
             chosen = recipe_module.plan(self._recipe.steps, original.format)
             needs.check(chosen, has_data=self._recipe.data is not None)
             self._prepare_out()
-            self._data = self._prepared()
-            self._recipe = dataclasses.replace(
-                self._recipe,
-                model_digest=original.digest,
-                data_digest=self._data.digest if self._data else "",
-            )
-            self._begin(original)
-            for step in self._recipe.steps:
-                self._step(step, chosen[step.id])
-                self._write()
-            self._measure(Path(scratch))
-            self._write()
+            with _files.locked(self._out):
+                self._settle(steps=self._for_processors(chosen, meant))
+                self._workshop.prepare()
+                data = self._workshop.data
+                self._settle(model_digest=original.digest, data_digest=data.digest if data else "")
+                self._begin(original)
+                for step in self._recipe.steps:
+                    self._step(step, chosen[step.id])
+                    self._write()
+                if meant:
+                    self._measure(Path(scratch))
+                    self._write()
         return self._history
 
-    def _original(self, scratch: Path) -> Model:
-        """The model, from where the recipe says, or as an earlier run kept it."""
-        given = self._recipe
-        kept = self._cache.model(given.model_digest) if given.model_digest else None
+    def _settle(self, **changes: Any) -> None:
+        self._workshop.recipe = dataclasses.replace(self._recipe, **changes)
+
+    def _for_processors(
+        self, chosen: Mapping[str, Technique], meant: Sequence[Device]
+    ) -> tuple[Step, ...]:
+        """Steps whose engine for int8 PyTorch models is that of the devices, where they leave it open."""
+        open_ = {
+            step.id
+            for step in self._recipe.steps
+            if any(one.name == "engine" for one in chosen[step.id].parameters)
+            and step.parameters.get("engine", "auto") == "auto"
+        }
+        if not meant or not open_:
+            return self._recipe.steps
         try:
-            found = formats.open_model(
-                str(given.model),
-                into=scratch,
-                weights=Path(given.weights) if given.weights else None,
-                code=Path(given.code) if given.code else None,
-            )
-        except UsageError:
-            if kept is None:
-                raise
-            self._watcher.notice(f"{given.model} cannot be read; the copy kept of it is taken")
-            return kept
-        if given.model_digest and found.digest != given.model_digest:
-            if kept is None:
-                raise UsageError(
-                    f"{given.model} is not what the recipe was made with (SHA-256 "
-                    f"{given.model_digest[:12]}…): name the model on the command line to use this one"
-                )
-            self._watcher.notice(
-                f"{given.model} has changed since the recipe was written; the copy kept of it is taken"
-            )
-            return kept
-        return self._cache.add_model(found)
+            engine = "x86" if devices.architectures(meant) <= _X86 else "qnnpack"
+        except EdgeoptError as error:
+            self._watcher.notice(f"engine=auto stays qnnpack: {error.message}")
+            return self._recipe.steps
+        return tuple(
+            dataclasses.replace(step, parameters={**step.parameters, "engine": engine})
+            if step.id in open_
+            else step
+            for step in self._recipe.steps
+        )
 
     def _prepare_out(self) -> None:
         try:
@@ -189,33 +174,9 @@ class _Run:
                 f"cannot write into {self._out}: {error.strerror or error}; give another folder to -o"
             ) from error
 
-    def _prepared(self) -> Prepared | None:
-        given = self._recipe
-        if given.data is None:
-            return None
-        if given.data_digest and (kept := self._cache.data(given.data_digest)):
-            return open_prepared(kept)
-        with self._cache.new_data() as folder:
-            document = self._call(
-                "data",
-                "edgeopt_host.optimize.data:prepare_in_child",
-                source=given.data,
-                into=str(folder),
-                calibration=given.calibration,
-                validation=given.validation,
-                seed=given.seed,
-                field=given.field,
-            )
-            digest = document["digest"]
-            if given.data_digest and digest != given.data_digest:
-                raise UsageError(
-                    f"{given.data} is not what the recipe was made with: give it with --data to use it "
-                    "as it is now"
-                )
-            return open_prepared(self._cache.add_data(folder, digest))
-
     def _begin(self, original: Model) -> None:
-        data = self._data.document() if self._data else None
+        prepared = self._workshop.data
+        data = prepared.document() if prepared else None
         name = Path(str(self._recipe.model).rpartition("/")[2]).name
         self._history = {
             "schema": SCHEMA,
@@ -236,23 +197,12 @@ class _Run:
             "devices": [],
             "warnings": list((data or {}).get("warnings", [])),
         }
-        inputs = self._call(
-            ORIGINAL,
-            "edgeopt_host.optimize._step:load_test",
-            model=original.document(),
-            data=self._folder,
-            seed=self._recipe.seed,
-        )
-        self._made[ORIGINAL] = _Made(original, inputs)
-        evaluation = self._evaluate(ORIGINAL, original)
+        self._made[ORIGINAL] = _Made(original, self._workshop.load(ORIGINAL, original))
+        evaluation = self._workshop.evaluate(ORIGINAL, original, original)
         self._history["metric"] = evaluation.pop("metric", None)
         self._history["warnings"] += evaluation.pop("warnings", [])
         self._history["original"] = evaluation
         self._write()
-
-    @property
-    def _folder(self) -> str | None:
-        return str(self._data.folder) if self._data else None
 
     def _step(self, step: Step, technique: Technique) -> None:
         parameters = _parameters(technique, step)
@@ -283,9 +233,12 @@ class _Run:
         try:
             self._apply(step, technique, source.model, parameters, told)
             told["status"] = "done"
-            told["evaluation"] = self._evaluate(step.id, self._made[step.id].model)
-            told["evaluation"].pop("metric", None)
-            told["warnings"] += told["evaluation"].pop("warnings", [])
+            evaluation = self._workshop.evaluate(
+                step.id, self._made[step.id].model, self._made[ORIGINAL].model
+            )
+            evaluation.pop("metric", None)
+            told["warnings"] += evaluation.pop("warnings", [])
+            told["evaluation"] = evaluation
         except Cancelled:
             told["status"] = "interrupted"
             self._write()
@@ -302,113 +255,24 @@ class _Run:
         parameters: dict[str, Any],
         told: dict[str, Any],
     ) -> None:
-        digest = self._key(technique, source, parameters)
-        kept = None if self._fresh else self._cache.step(digest)
-        told["cached"] = kept is not None
-        if kept is None:
-            make = functools.partial(self._make, step, technique, source, parameters)
-            kept = self._cache.add_step(digest, make, replace=self._fresh)
+        kept, told["cached"] = self._workshop.make(step, technique, source, parameters)
         told.update({name: kept.document[name] for name in ("seconds", "used")})
         told["notes"] = notes = dict(kept.document["notes"])
         told["warnings"] += notes.pop("warnings", [])
         number = len(self._history["steps"])
-        path = self._out / "models" / f"{number}-{step.id}{kept.model.format.suffix}"
-        _copy(kept.model, path)
+        made = _copy(kept.model, self._out / "models", f"{number}-{step.id}")
         told["model"] = {
-            "path": str(path.relative_to(self._out)),
-            "name": path.name,
+            "path": str(made.path.relative_to(self._out)),
+            "name": made.name,
             "format": kept.model.format.value,
             "sha256": kept.model.digest,
             "size_bytes": kept.model.size_bytes,
         }
-        self._made[step.id] = _Made(
-            dataclasses.replace(kept.model, path=path, companions=()), kept.document["inputs"]
-        )
-
-    def _make(
-        self,
-        step: Step,
-        technique: Technique,
-        source: Model,
-        parameters: dict[str, Any],
-        folder: Path,
-    ) -> tuple[Model, dict[str, Any]]:
-        """Makes a step's model in a folder, and has it loaded and run by its runtime."""
-        begun = time.monotonic()
-        answer = self._call(
-            step.id,
-            "edgeopt_host.optimize._step:apply",
-            technique=technique.function,
-            source=source.document(),
-            target=str(folder / f"model{technique.gives.suffix}"),
-            parameters=parameters,
-            data=self._folder,
-            metric=self._recipe.metric,
-            seed=self._recipe.seed,
-        )
-        inputs = self._call(
-            step.id,
-            "edgeopt_host.optimize._step:load_test",
-            model=answer["model"],
-            data=self._folder,
-            seed=self._recipe.seed,
-        )
-        seconds = round(time.monotonic() - begun, 3)
-        self._watcher.done(step.id, f"made in {seconds:.1f} s")
-        return Model.from_document(answer.pop("model")), {
-            **answer,
-            "inputs": inputs,
-            "seconds": seconds,
-        }
-
-    def _key(self, technique: Technique, source: Model, parameters: dict[str, Any]) -> str:
-        reads_data = technique.splits or "metric" in technique.extras
-        return cache.key(
-            model=[source.format.value, source.digest],
-            technique=technique.function,
-            code=cache.code_of(technique.function),
-            parameters=parameters,
-            seed=self._recipe.seed,
-            data=self._data.digest if self._data and reads_data else None,
-            metric=cache.metric_key(self._recipe.metric) if "metric" in technique.extras else None,
-            versions=cache.versions(technique),
-        )
-
-    def _evaluate(self, name: str, model: Model) -> dict[str, Any]:
-        original = self._made[ORIGINAL].model
-        digest = cache.key(
-            model=[model.format.value, model.digest],
-            original=[original.format.value, original.digest],
-            data=self._data.digest if self._data else None,
-            metric=cache.metric_key(self._recipe.metric),
-            top_k=list(self._recipe.top_k),
-            robustness=self._recipe.robustness,
-            code=cache.code_of_evaluation(),
-            seed=self._recipe.seed,
-        )
-        if not self._fresh and (known := self._cache.evaluation(digest)):
-            return known
-        settings: dict[str, Any] = {"robustness": self._recipe.robustness}
-        if self._recipe.top_k:
-            settings["top_k"] = list(self._recipe.top_k)
-        found: dict[str, Any] = self._call(
-            name,
-            "edgeopt_host.optimize.evaluate.job:run",
-            model=model.document(),
-            original=original.document(),
-            data=self._folder,
-            metric=self._recipe.metric,
-            outputs_cache=str(self._cache.predictions),
-            seed=self._recipe.seed,
-            **settings,
-        )
-        self._cache.add_evaluation(digest, found)
-        return found
+        self._made[step.id] = _Made(made, kept.document["inputs"])
 
     def _measure(self, scratch: Path) -> None:
-        if not (self._recipe.devices or self._recipe.tags):
-            return
-        data = devices.labelled(self._data, scratch) if self._data else None
+        prepared = self._workshop.data
+        data = devices.labelled(prepared, scratch) if prepared else None
         self._history["devices"] = []
         for format_ in Format:
             if format_.runtime is None:
@@ -456,25 +320,14 @@ class _Run:
             technique = registry.find(name, original.format)
             step = Step(_REFERENCE, ORIGINAL, name)
             parameters = _parameters(technique, step)
-            key = self._key(technique, original, parameters)
-            make = functools.partial(self._make, step, technique, original, parameters)
-            kept = self._cache.step(key) or self._cache.add_step(key, make)
+            kept, _ = self._workshop.make(step, technique, original, parameters)
         except EdgeoptError as error:
             self._history["warnings"].append(
                 f"there is no float {format_.value} model to compare with on devices: {error.message}"
             )
             return candidates[0]
-        path = scratch / f"float{kept.model.format.suffix}"
-        _copy(kept.model, path)
-        model = dataclasses.replace(kept.model, path=path, companions=())
+        model = _copy(kept.model, scratch, "float")
         return devices.Candidate.of(_REFERENCE, model, kept.document["inputs"])
-
-    def _call(self, what: str, function: str, **arguments: Any) -> Any:
-        log = self._out / "logs" / f"{what}.log"
-        progress: Progress | None = functools.partial(self._watcher.progress, what)
-        if function.endswith(":load_test"):
-            progress = None
-        return _child.call(function, arguments, log=log, progress=progress)
 
     def _write(self) -> None:
         """Recipe, history and report, each whole."""
@@ -501,10 +354,19 @@ def _told(error: EdgeoptError) -> dict[str, str]:
     return {"reason": error.reason, "message": error.message}
 
 
-def _copy(model: Model, path: Path) -> None:
-    """Copies a model's file or folder; no part of it appears under its name."""
+def _copy(model: Model, folder: Path, name: str) -> Model:
+    """Copies a model's file or folder under another name; no part of it appears under that."""
+    if model.companions:
+        # They are found by their names beside it, which other models may have, too.
+        folder = folder / name
+    path = folder / f"{name}{model.format.suffix}"
     part = path.with_name(f".{path.name}.part")
     try:
+        folder.mkdir(exist_ok=True)
+        companions = tuple(folder / one.relative_to(model.path.parent) for one in model.companions)
+        for source, target in zip(model.companions, companions, strict=True):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
         if path.is_dir():
             shutil.rmtree(path)
         if model.path.is_dir():
@@ -514,5 +376,7 @@ def _copy(model: Model, path: Path) -> None:
         part.replace(path)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise EdgeoptError(f"cannot write {path}: {error.strerror or error}", "OUTPUT") from error
+    return dataclasses.replace(model, path=path, companions=companions)

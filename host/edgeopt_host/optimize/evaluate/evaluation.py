@@ -189,7 +189,11 @@ class _Work:
 
     def _warn_of_state(self, size: Size, description: Description) -> None:
         weights = description.weight_bytes
-        if weights and size.bytes > _MUCH_MORE * weights and size.bytes - weights > _NOT_WORTH_TELLING:
+        if (
+            weights
+            and size.bytes > _MUCH_MORE * weights
+            and size.bytes - weights > _NOT_WORTH_TELLING
+        ):
             self.warnings.append(
                 f"{self.model.name} has {size.bytes:,} bytes, of which {weights:,} are weights: the rest, "
                 "such as an optimizer's state, makes compression ratios look better than they are"

@@ -32,7 +32,8 @@ def dynamic(
     networks whose weights stand in linear or recurrent layers; convolutions stay as they are.
 
     Args:
-        engine: the quantized engine it is made for, stored in the file; auto is qnnpack, which runs on
+        engine: the quantized engine it is made for, stored in the file; auto is x86 when all devices
+            named are, else qnnpack, which runs on
             ARM and x86.
         operators: classes of layers: Linear, LSTM, GRU, LSTMCell, GRUCell, RNNCell.
         layers: only layers whose names match one of these patterns, such as "encoder.*".

@@ -13,7 +13,8 @@ import tomllib
 
 import digits
 from edgeopt_host.errors import Cancelled, EdgeoptError, UsageError
-from edgeopt_host.optimize.run import Watcher, optimize
+from edgeopt_host.optimize.run import optimize
+from edgeopt_host.optimize.watcher import Watcher
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +149,19 @@ def test_without_data_what_needs_none_is_made_and_outputs_are_compared(model: Pa
     step = steps(history)["quantize-float16"]
     assert (history["data"], step["evaluation"]["scores"]) == (None, {})
     assert step["evaluation"]["agreement"]["max_abs"] < 0.01
+
+
+def test_options_win_over_a_recipe(model: Path, data: Path) -> None:
+    optimize(model, data=str(data), steps="quantize:int8", out="out", robustness=False)
+    again = optimize(recipe="out/recipe.toml", out="again", calibration=50)
+    assert steps(again)["quantize-int8"]["used"] == {"calibration": 50}
+    assert again["original"]["robustness"] == []
+
+
+def test_an_unknown_device_is_refused_first(model: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        optimize(model, steps="quantize:dynamic", out="out", devices=("nowhere",))
+    assert not Path("out").exists()
 
 
 def test_a_collapse_is_told_loudly_and_kept(tmp_path: Path) -> None:
