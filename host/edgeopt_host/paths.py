@@ -19,7 +19,7 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """What can be made again: results of optimization steps, environments of converters."""
+    """What can be made again: results of optimization steps."""
     return _home("cache") or platformdirs.user_cache_path("edgeopt")
 
 

@@ -32,6 +32,7 @@ _ENVIRONMENT = {
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
 _NO_MEMORY = ("bad_alloc", "allocate memory", "out of memory", "OOM when allocating")
+_UNEXPECTED = {"STEP_FAILED", "METRIC_FAILED"}
 _LONGEST = 400
 
 
@@ -55,6 +56,7 @@ def call(
             LIBRARY_MISSING, STEP_FAILED for what its libraries raised.
         Cancelled: after Ctrl-C, when the child is gone.
     """
+    killed_before = _oom_kills()
     job = {"function": function, "arguments": dict(arguments), "progress": progress is not None}
     with _opened(log) as out:
         child = subprocess.Popen(
@@ -79,8 +81,9 @@ def call(
     if "error" in answer:
         told = answer["error"]
         kind = UsageError if told["usage"] else EdgeoptError
-        raise kind(told["message"], told["reason"])
-    raise _died(child.returncode, function, log)
+        where = f"; more is in {log}" if log and told["reason"] in _UNEXPECTED else ""
+        raise kind(f"{told['message']}{where}", told["reason"])
+    raise _died(child.returncode, log, out_of_memory=_oom_kills() > killed_before)
 
 
 @contextlib.contextmanager
@@ -120,19 +123,28 @@ def _close(child: subprocess.Popen[bytes]) -> None:
             pipe.close()  # type: ignore[union-attr]
 
 
-def _died(code: int, function: str, log: Path | None) -> EdgeoptError:
-    what = function.rpartition(":")[2].replace("_", " ")
+def _died(code: int, log: Path | None, *, out_of_memory: bool) -> EdgeoptError:
     where = f"; what it printed is in {log}" if log else ""
-    if code == -signal.SIGKILL:
+    if code == -signal.SIGKILL and out_of_memory:
         return EdgeoptError(
-            f"{what} was killed, as the system does when memory runs out: give it a smaller model or "
-            f"fewer examples, or a machine with more memory{where}",
+            "the system killed the process because memory ran out: give it a smaller model or fewer "
+            f"examples, or a machine with more memory{where}",
             "OUT_OF_MEMORY",
         )
     how = f"of {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
     return EdgeoptError(
-        f"{what} crashed ({how}) in a library, which left no message{where}", "CONVERTER_CRASHED"
+        f"the process died ({how}) in a library, which left no message{where}", "CONVERTER_CRASHED"
     )
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory; 0 where it does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def _main() -> None:
@@ -165,7 +177,8 @@ def _main() -> None:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(1)
+    # With what it has started: pip, or a converter in an environment of its own.
+    os.killpg(0, signal.SIGKILL)
 
 
 def _told(error: BaseException) -> dict[str, Any]:

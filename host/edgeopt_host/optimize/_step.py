@@ -127,7 +127,7 @@ def _examples(
     technique: Technique, split: str, splits: dict[str, Examples], model: Model, seed: int
 ) -> Examples | None:
     found = splits.get(split)
-    if technique.converts:
+    if technique.verifies:
         # As good for this as any other.
         found = found or next(iter(splits.values()), None)
         if found is not None:

@@ -84,22 +84,31 @@ class Workshop:
         given = self.recipe
         if given.data is None:
             return
-        if given.data_digest and (kept := self.kept.data(given.data_digest)):
-            self.data = open_prepared(kept)
-            return
+        asked: dict[str, Any] = {
+            "calibration": given.calibration,
+            "validation": given.validation,
+            "seed": given.seed,
+        }
+        wanted = given.data_digest
+        if wanted and (kept := self.kept.data(wanted)):
+            prepared = open_prepared(kept)
+            document = prepared.document()
+            if document["asked"] == asked and (document["field"] is None) == (given.field is None):
+                self.data = prepared
+                return
+            # The recipe was edited since.
+            wanted = ""
         with self.kept.new_data() as folder:
             document = self._call(
                 "data",
                 "edgeopt_host.optimize.data:prepare_in_child",
                 source=given.data,
                 into=str(folder),
-                calibration=given.calibration,
-                validation=given.validation,
-                seed=given.seed,
                 field=given.field,
+                **asked,
             )
             digest = document["digest"]
-            if given.data_digest and digest != given.data_digest:
+            if wanted and digest != wanted:
                 raise UsageError(
                     f"{given.data} is not what the recipe was made with: give it with --data to use it "
                     "as it is now"

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,8 @@ from edgeopt_host.optimize.model import Model
 from edgeopt_host.optimize.technique import Technique
 
 _NOTE = "step.json"
+_MOST_PREDICTIONS_BYTES = 2**31
+_LEFT_S = 86_400.0
 _HERE = Path(__file__).parent
 _RUNTIMES = ("ai-edge-litert", "keras", "numpy", "onnxruntime", "tensorflow", "tf-keras", "torch")
 
@@ -49,6 +52,8 @@ class Cache:
         self._data = paths.data_dir() / "optimize" / "data"
         for folder in (self._steps, self._evaluations, self.predictions, self._models, self._data):
             _files.make_private(folder)
+            _sweep(folder)
+        _shrink(self.predictions, _MOST_PREDICTIONS_BYTES)
 
     def step(self, key: str) -> Kept | None:
         """What was made under this key; a damaged entry is none."""
@@ -99,7 +104,9 @@ class Cache:
         folder = self._models / digest
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
             note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-            return Model.from_document(note, folder)
+            model = Model.from_document(note, folder)
+            if Model.of(model.path, model.format, model.companions).digest == digest:
+                return model
         return None
 
     def add_model(self, model: Model) -> Model:
@@ -122,6 +129,8 @@ class Cache:
             if copied.digest != model.digest:
                 raise EdgeoptError(f"{model.path} changed while it was read: run it again")
             (folder / _NOTE).write_text(json.dumps(copied.document(folder)), encoding="utf-8")
+            # One that is damaged.
+            shutil.rmtree(self._models / model.digest, ignore_errors=True)
         kept = self.model(model.digest)
         if kept is None:
             raise EdgeoptError(f"cannot keep a model in {self._models}: may it be written?")
@@ -131,6 +140,12 @@ class Cache:
         """The folder of prepared data of this digest."""
         folder = self._data / digest
         return folder if folder.is_dir() else None
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder that is gone at the end; one of a run that is killed is removed later."""
+        with tempfile.TemporaryDirectory(dir=self._steps, prefix=".run-") as folder:
+            yield Path(folder)
 
     @contextlib.contextmanager
     def new_data(self) -> Iterator[Path]:
@@ -193,6 +208,31 @@ def _own_code() -> str:
     for file in sorted(_HERE.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed runs left half made, when nobody can be making it any more."""
+    for left in folder.glob(".*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _shrink(folder: Path, most_bytes: int) -> None:
+    """Removes the files that were written first, until the others are few enough."""
+    files = sorted(
+        (
+            (one.stat().st_mtime, one.stat().st_size, one)
+            for one in folder.rglob("*")
+            if one.is_file()
+        ),
+        reverse=True,
+    )
+    kept = 0
+    for _, size, file in files:
+        kept += size
+        if kept > most_bytes:
+            file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

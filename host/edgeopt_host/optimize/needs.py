@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib import metadata
 
 from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize.data.prepared import Prepared
 from edgeopt_host.optimize.technique import Technique
 
 # Which extra of the package brings a library.
@@ -44,6 +45,26 @@ def check(steps: Mapping[str, Technique], *, has_data: bool) -> None:
                 f"pip install 'edgeopt[{','.join(extras)}]'",
                 "LIBRARY_MISSING",
             )
+
+
+def check_data(steps: Mapping[str, Technique], data: Prepared) -> None:
+    """Raises when a step needs examples of a split that has none, or labels that are not there.
+
+    Raises:
+        UsageError: telling what is missing.
+    """
+    for name, technique in steps.items():
+        for split in technique.needed_splits:
+            found = data.splits.get(split)
+            if found is None:
+                raise UsageError(
+                    f"step {name}: {technique.name} needs {split} examples, and the data have none: give "
+                    f"more, or a larger --{split}"
+                )
+            if technique.labels and found.labels is None:
+                raise UsageError(
+                    f"step {name}: {technique.name} needs {split} examples with labels, and these have none"
+                )
 
 
 def _installed(name: str) -> bool:

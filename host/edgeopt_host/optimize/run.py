@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import errno
 import json
 import shlex
 import shutil
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,10 @@ def optimize(
         Cancelled: after Ctrl-C. Steps that were finished are kept, and the next run goes on from them.
     """
     given = recipe_of(model, steps=steps, recipe=recipe, **settings)
-    return _Run(given, Path(out), watcher or Watcher(), fresh=fresh).run()
+    try:
+        return _Run(given, Path(out), watcher or Watcher(), fresh=fresh).run()
+    except OSError as error:
+        raise _unwritable(error) from error
 
 
 def recipe_of(
@@ -112,6 +115,7 @@ class _Run:
         self._workshop = Workshop(given, out / "logs", watcher, fresh, Cache())
         self._made: dict[str, _Made] = {}
         self._history: dict[str, Any] = {}
+        self._engines: dict[str, str] = {}
 
     @property
     def _recipe(self) -> Recipe:
@@ -119,23 +123,25 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         meant = devices.targets(self._recipe.devices, self._recipe.tags)
-        with tempfile.TemporaryDirectory(prefix="edgeopt-") as scratch:
-            original = self._workshop.original(Path(scratch))
+        with self._workshop.kept.scratch() as scratch:
+            original = self._workshop.original(scratch)
             chosen = recipe_module.plan(self._recipe.steps, original.format)
             needs.check(chosen, has_data=self._recipe.data is not None)
             self._prepare_out()
-            with _files.locked(self._out):
-                self._settle(steps=self._for_processors(chosen, meant))
+            with self._alone():
+                self._clear()
+                self._engines = self._for_processors(chosen, meant)
                 self._workshop.prepare()
                 data = self._workshop.data
+                if data is not None:
+                    needs.check_data(chosen, data)
                 self._settle(model_digest=original.digest, data_digest=data.digest if data else "")
                 self._begin(original)
                 for step in self._recipe.steps:
                     self._step(step, chosen[step.id])
                     self._write()
                 if meant:
-                    self._measure(Path(scratch))
-                    self._write()
+                    self._measure(scratch)
         return self._history
 
     def _settle(self, **changes: Any) -> None:
@@ -143,8 +149,8 @@ class _Run:
 
     def _for_processors(
         self, chosen: Mapping[str, Technique], meant: Sequence[Device]
-    ) -> tuple[Step, ...]:
-        """Steps whose engine for int8 PyTorch models is that of the devices, where they leave it open."""
+    ) -> dict[str, str]:
+        """By step, the engine of the devices for int8 PyTorch models, where the step leaves it open."""
         open_ = {
             step.id
             for step in self._recipe.steps
@@ -152,18 +158,13 @@ class _Run:
             and step.parameters.get("engine", "auto") == "auto"
         }
         if not meant or not open_:
-            return self._recipe.steps
+            return {}
         try:
             engine = "x86" if devices.architectures(meant) <= _X86 else "qnnpack"
         except EdgeoptError as error:
             self._watcher.notice(f"engine=auto stays qnnpack: {error.message}")
-            return self._recipe.steps
-        return tuple(
-            dataclasses.replace(step, parameters={**step.parameters, "engine": engine})
-            if step.id in open_
-            else step
-            for step in self._recipe.steps
-        )
+            return {}
+        return dict.fromkeys(open_, engine)
 
     def _prepare_out(self) -> None:
         try:
@@ -174,9 +175,28 @@ class _Run:
                 f"cannot write into {self._out}: {error.strerror or error}; give another folder to -o"
             ) from error
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Waits for another run into the same folder."""
+        with _files.locked(
+            self._out,
+            on_wait=lambda: self._watcher.notice(f"waiting: another run writes into {self._out}"),
+        ):
+            yield
+
+    def _clear(self) -> None:
+        """Removes the models and logs of the run before, which history and report tell nothing of."""
+        if (self._out / "history.json").exists():
+            for name in ("models", "logs"):
+                shutil.rmtree(self._out / name, ignore_errors=True)
+                (self._out / name).mkdir(exist_ok=True)
+
     def _begin(self, original: Model) -> None:
         prepared = self._workshop.data
         data = prepared.document() if prepared else None
+        if data is not None:
+            # Kept data may have come from elsewhere.
+            data |= {"source": self._recipe.data, "field": self._recipe.field}
         name = Path(str(self._recipe.model).rpartition("/")[2]).name
         self._history = {
             "schema": SCHEMA,
@@ -200,12 +220,13 @@ class _Run:
         self._made[ORIGINAL] = _Made(original, self._workshop.load(ORIGINAL, original))
         evaluation = self._workshop.evaluate(ORIGINAL, original, original)
         self._history["metric"] = evaluation.pop("metric", None)
-        self._history["warnings"] += evaluation.pop("warnings", [])
         self._history["original"] = evaluation
         self._write()
 
     def _step(self, step: Step, technique: Technique) -> None:
         parameters = _parameters(technique, step)
+        if step.id in self._engines:
+            parameters["engine"] = self._engines[step.id]
         told: dict[str, Any] = {
             "id": step.id,
             "from": step.source,
@@ -237,13 +258,13 @@ class _Run:
                 step.id, self._made[step.id].model, self._made[ORIGINAL].model
             )
             evaluation.pop("metric", None)
-            told["warnings"] += evaluation.pop("warnings", [])
             told["evaluation"] = evaluation
         except Cancelled:
             told["status"] = "interrupted"
             self._write()
             raise
-        except EdgeoptError as error:
+        except (EdgeoptError, OSError) as caught:
+            error = caught if isinstance(caught, EdgeoptError) else _unwritable(caught)
             told["error"] = _told(error)
             self._watcher.done(step.id, f"failed: {error.message}")
 
@@ -285,11 +306,11 @@ class _Run:
             if not candidates:
                 continue
             reference = self._reference(format_, candidates, scratch)
-            if reference not in candidates:
+            if reference is not None and reference not in candidates:
                 candidates.insert(0, reference)
             told = devices.measure(
                 candidates,
-                reference,
+                reference or candidates[0],
                 devices=self._recipe.devices,
                 tags=self._recipe.tags,
                 data=data,
@@ -297,12 +318,15 @@ class _Run:
                 labels={"recipe": self._recipe.model_digest[:12]},
             )
             for device in told:
-                device |= {"format": format_.value, "reference": reference.step}
+                device |= {"format": format_.value, "reference": reference and reference.step}
+                if reference is None:
+                    device["models"] = [{**row, "speedup": None} for row in device["models"]]
             self._history["devices"] += told
+            self._write()
 
     def _reference(
         self, format_: Format, candidates: Sequence[devices.Candidate], scratch: Path
-    ) -> devices.Candidate:
+    ) -> devices.Candidate | None:
         """The first float model of a format: the original, a conversion among the steps, or one more."""
         by_step = {one.step: one for one in candidates}
         if ORIGINAL in by_step:
@@ -321,11 +345,13 @@ class _Run:
             step = Step(_REFERENCE, ORIGINAL, name)
             parameters = _parameters(technique, step)
             kept, _ = self._workshop.make(step, technique, original, parameters)
+        except Cancelled:
+            raise
         except EdgeoptError as error:
             self._history["warnings"].append(
                 f"there is no float {format_.value} model to compare with on devices: {error.message}"
             )
-            return candidates[0]
+            return None
         model = _copy(kept.model, scratch, "float")
         return devices.Candidate.of(_REFERENCE, model, kept.document["inputs"])
 
@@ -339,15 +365,24 @@ class _Run:
             _files.write_whole(self._out / "history.json", history)
             _files.write_whole(self._out / "report.html", html.optimize(self._history))
         except OSError as error:
-            raise EdgeoptError(
-                f"cannot write {error.filename or self._out}: {error.strerror or error}", "OUTPUT"
-            ) from error
+            raise _unwritable(error) from error
 
 
 def _parameters(technique: Technique, step: Step) -> dict[str, Any]:
     """All of them, as JSON has them."""
     whole = {one.name: one.default for one in technique.parameters} | step.parameters
     return {k: list(value) if isinstance(value, tuple) else value for k, value in whole.items()}
+
+
+def _unwritable(error: OSError) -> EdgeoptError:
+    if error.errno == errno.ENOSPC:
+        return EdgeoptError(
+            f"the disk is full where {error.filename or 'results are kept'} is: make room and run it again, "
+            "finished steps are kept",
+            "DISK_FULL",
+        )
+    where = f"{error.filename}: " if error.filename else ""
+    return EdgeoptError(f"cannot write {where}{error.strerror or error}", "OUTPUT")
 
 
 def _told(error: EdgeoptError) -> dict[str, str]:
@@ -378,5 +413,5 @@ def _copy(model: Model, folder: Path, name: str) -> Model:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):
             part.unlink()
-        raise EdgeoptError(f"cannot write {path}: {error.strerror or error}", "OUTPUT") from error
+        raise _unwritable(error) from error
     return dataclasses.replace(model, path=path, companions=companions)

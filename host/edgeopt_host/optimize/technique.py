@@ -100,6 +100,7 @@ class Technique:
         labels: whether those need labels.
         libraries: distributions whose versions its result depends on.
         deterministic: whether the same input and seed give the same bytes.
+        verifies: whether made-up examples do for want of real ones.
         function: "module:name".
     """
 
@@ -113,6 +114,7 @@ class Technique:
     labels: bool
     libraries: frozenset[str]
     deterministic: bool
+    verifies: bool
     function: str
 
     @property
@@ -121,13 +123,8 @@ class Technique:
         return tuple(
             split
             for split in self.splits
-            if split not in self.optional_splits and not self.converts
+            if split not in self.optional_splits and not self.verifies
         )
-
-    @property
-    def converts(self) -> bool:
-        """Whether it only changes the format, so that made-up examples do to verify it."""
-        return self.name.startswith("convert:")
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -153,6 +150,7 @@ def technique(
     libraries: Iterable[str] = (),
     labels: bool = False,
     deterministic: bool = True,
+    verifies: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Marks a function as a technique; the registry lists its module.
 
@@ -163,6 +161,7 @@ def technique(
         libraries: distributions whose versions decide what it makes.
         labels: whether the examples it asks for must have labels.
         deterministic: whether the same source, data, parameters and seed give the same bytes.
+        verifies: whether its examples only show that outputs stay the same, so that made-up ones do.
     """
 
     def mark(function: _Function) -> _Function:
@@ -177,6 +176,7 @@ def technique(
                 labels=labels,
                 libraries=frozenset(libraries),
                 deterministic=deterministic,
+                verifies=verifies,
                 **described,
             ),
         )

@@ -36,7 +36,7 @@ class Prepared:
     Attributes:
         folder: of the files.
         splits: by name: "calibration", "train", "validation", "test", "field"; those that have any.
-        digest: of the content of all of them.
+        digest: of the content of all of them, and of how they were divided.
     """
 
     folder: Path
@@ -170,7 +170,7 @@ def _write(
         "source": source,
         "field": field,
         "asked": dict(asked),
-        "digest": _digest(written),
+        "digest": "",
         "inputs": {
             name: {"shape": list(array.shape[1:]), "dtype": array.dtype.newbyteorder("=").name}
             for name, array in inputs.items()
@@ -190,6 +190,7 @@ def _write(
             f"{division.in_test + division.in_validation} examples to train with are also in test or "
             "validation and were left out: a model that was trained on them looks better than it is"
         )
+    document["digest"] = _digest(document)
     _save(folder / _DOCUMENT, json.dumps(document).encode())
     if "calibration" in written:
         tell(0.9, "comparing calibration with test")
@@ -293,9 +294,10 @@ def _label_warnings(parts: Mapping[str, Part]) -> list[str]:
     return told
 
 
-def _digest(written: Mapping[str, Mapping[str, Any]]) -> str:
-    listing = "".join(f"{name} {one['sha256']}\n" for name, one in sorted(written.items()))
-    return hashlib.sha256(listing.encode()).hexdigest()
+def _digest(document: Mapping[str, Any]) -> str:
+    """Of all that is used of the data; not of where they were."""
+    parts = [document[part] for part in ("asked", "inputs", "labels", "splits")]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _save(path: Path, content: bytes) -> None:

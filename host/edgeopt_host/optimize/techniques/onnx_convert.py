@@ -25,6 +25,7 @@ _COMPARED = 64
     takes={Format.KERAS, Format.SAVED_MODEL, Format.TFLITE},
     gives=Format.ONNX,
     libraries={"onnx", "tensorflow", "tf2onnx"},
+    verifies=True,
 )
 def onnx(
     source: Model,

@@ -27,6 +27,7 @@ _LINES = 40
     takes={Format.ONNX},
     gives=Format.TFLITE,
     libraries={"onnx", "onnxslim"},
+    verifies=True,
 )
 def tflite(
     source: Model,

@@ -20,6 +20,7 @@ _COMPARED = 64
     takes={Format.ONNX},
     gives=Format.ONNX,
     libraries={"onnx", "onnxslim"},
+    verifies=True,
 )
 def simplify(
     source: Model, target: Path, *, tolerance: float = 1e-4, validation: Examples

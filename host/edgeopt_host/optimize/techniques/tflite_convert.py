@@ -26,7 +26,7 @@ _UNQUANTIZED = re.compile(
 _LONGEST = 300
 
 
-@technique("convert:tflite", takes=SOURCES, gives=Format.TFLITE, libraries=LIBRARIES)
+@technique("convert:tflite", takes=SOURCES, gives=Format.TFLITE, libraries=LIBRARIES, verifies=True)
 def convert(source: Model, target: Path, *, tolerance: float = 1e-4, validation: Examples) -> Notes:
     """Float32 TFLite, with outputs that agree with the source's.
 

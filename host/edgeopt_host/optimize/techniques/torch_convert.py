@@ -19,7 +19,7 @@ _TAKES = {Format.TORCH, Format.TORCHSCRIPT, Format.EXPORTED_PROGRAM}
 _COMPARED = 64
 
 
-@technique("convert:ptl", takes=_TAKES, gives=Format.PTL, libraries={"torch"})
+@technique("convert:ptl", takes=_TAKES, gives=Format.PTL, libraries={"torch"}, verifies=True)
 def ptl(source: Model, target: Path, *, tolerance: float = 1e-4, validation: Examples) -> Notes:
     """A float model for PyTorch's lite interpreter, with its signature inside.
 
@@ -34,7 +34,9 @@ def ptl(source: Model, target: Path, *, tolerance: float = 1e-4, validation: Exa
         return {**how, "agreement": _verified(source, target, Format.PTL, validation, tolerance)}
 
 
-@technique("convert:onnx", takes=_TAKES, gives=Format.ONNX, libraries={"torch", "onnx"})
+@technique(
+    "convert:onnx", takes=_TAKES, gives=Format.ONNX, libraries={"torch", "onnx"}, verifies=True
+)
 def onnx(
     source: Model,
     target: Path,

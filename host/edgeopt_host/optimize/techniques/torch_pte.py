@@ -34,6 +34,7 @@ _SCRIPT = Path(__file__).with_name("torch_pte_script.py")
     takes={Format.TORCH, Format.EXPORTED_PROGRAM},
     gives=Format.PTE,
     libraries={"torch"},
+    verifies=True,
 )
 def pte(
     source: Model,

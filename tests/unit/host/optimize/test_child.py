@@ -46,10 +46,10 @@ def test_what_a_function_returns_comes_back_whatever_it_prints(tmp_path: Path) -
         (
             "segfault",
             "CONVERTER_CRASHED",
-            "died crashed (of SIGSEGV) in a library, which left no message",
+            "the process died (of SIGSEGV) in a library, which left no message",
         ),
-        ("kill", "OUT_OF_MEMORY", "was killed, as the system does when memory runs out"),
-        ("exit", "CONVERTER_CRASHED", "crashed (with exit code 3)"),
+        ("kill", "CONVERTER_CRASHED", "the process died (of SIGKILL)"),
+        ("exit", "CONVERTER_CRASHED", "died (with exit code 3)"),
         ("memory", "OUT_OF_MEMORY", "memory ran out (MemoryError)"),
         ("bad_alloc", "OUT_OF_MEMORY", "memory ran out (RuntimeError: std::bad_alloc)"),
         ("full", "DISK_FULL", "the disk is full"),
