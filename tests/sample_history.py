@@ -44,7 +44,16 @@ def sample_history(model: str = "fer.h5", device: str = "pi4") -> dict[str, Any]
             _evaluation(158_720, 0.9086, 0.16),
             {"budget_pt": 0.5, "bits": 8},
             used={"calibration": 200, "validation": 5000},
-            notes={"sensitivity": sensitivity(), "evaluations": 34},
+            notes={
+                "sensitivity": sensitivity(),
+                "validation": {
+                    "drop_pt": 0.21,
+                    "standard_error": 0.096,
+                    "unit": "pt",
+                    "examples": 5000,
+                },
+                "evaluations": 34,
+            },
             deterministic=False,
         ),
         _step("4", "3", "quantize:int4", None, {"block": 32}),
@@ -250,6 +259,8 @@ def _evaluation(
             "fps": 31.8,
             "runs": 100,
             "threads": 1,
+            "time": "2026-11-24T18:39:58+00:00",
+            "machine": "workbench",
         }
         if original
         else None,

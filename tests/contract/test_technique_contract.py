@@ -71,7 +71,7 @@ CASES = [
     Case("quantize:mixed", TORCH, {"budget_pt": 5.0}),
     Case("simplify:graph", ONNX),
 ]
-# They install an environment of hundreds of megabytes: run by hand, docs/how-to/optimize.md.
+# They install environments of hundreds of megabytes.
 ELSEWHERE = {("convert:pte", TORCH), ("convert:tflite", ONNX)}
 
 Made = dict[str, dict[str, Any]]

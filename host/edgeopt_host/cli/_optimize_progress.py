@@ -25,17 +25,7 @@ def watcher() -> Iterator[Watcher]:
             lines.devices = devices
             yield lines
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.fields[step]}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as progress:
+    with _progress.drawing() as progress:
         yield _Bars(progress)
 
 
@@ -43,6 +33,7 @@ class _Lines(Watcher):
     """A line for each thing that begins or ends."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._said: set[tuple[str, str]] = set()
 
     def notice(self, message: str) -> None:
@@ -58,7 +49,11 @@ class _Lines(Watcher):
 
 
 class _Bars(Watcher):
+    """A bar for each step and evaluation that goes on, and for each device."""
+
     def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self.devices = _progress.bars(progress)
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
@@ -67,7 +62,7 @@ class _Bars(Watcher):
 
     def progress(self, what: str, share: float, text: str) -> None:
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task("", step=plain(what), total=1.0)
+            self._tasks[what] = self._progress.add_task("", total=1.0, device=plain(what), model="")
         self._progress.update(self._tasks[what], completed=share, description=plain(text))
 
     def done(self, what: str, text: str) -> None:

@@ -14,7 +14,7 @@ from edgeopt_host.observer import Observer
 from edgeopt_host.run import Run
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 _RATED_BYTES = 2**20
 # With more launches than this, a log gets one line for each.
@@ -37,6 +37,13 @@ def observer() -> Iterator[ProgressObserver]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
+    with drawing() as progress:
+        yield bars(progress)
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[Progress]:
+    """Bars on standard error; each has the fields `device`, or whatever is at work, and `model`."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -50,7 +57,12 @@ def observer() -> Iterator[ProgressObserver]:
     # Drawing costs CPU time, which the device `local` shares with what it measures.
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, refresh_per_second=2) as progress:
-        yield _Bars(progress)
+        yield progress
+
+
+def bars(progress: Progress) -> ProgressObserver:
+    """Draws devices among what else is drawn there."""
+    return _Bars(progress)
 
 
 class _Lines(ProgressObserver):
@@ -112,11 +124,8 @@ class _Bars(ProgressObserver):
         "measuring": (0.35, 0.65),
     }
 
-    def __init__(self, progress: object) -> None:
+    def __init__(self, progress: Progress) -> None:
         super().__init__()
-        from rich.progress import Progress
-
-        assert isinstance(progress, Progress)  # noqa: S101 - rich is imported late
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
 
@@ -124,6 +133,9 @@ class _Bars(ProgressObserver):
         self._print(message)
 
     def connecting(self, device: str) -> None:
+        # A device that is measured again begins anew.
+        if (task := self._tasks.pop(device, None)) is not None:
+            self._progress.remove_task(task)
         self._update(device, "", "connecting", None)
 
     def uploading(self, device: str, model: str, done_bytes: int, total_bytes: int) -> None:

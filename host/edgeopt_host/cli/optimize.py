@@ -132,6 +132,8 @@ def techniques(name: str | None, format_: str) -> int:
         _output.show(report.render_json(found))
     else:
         _output.show(report.render_one(found) if name else report.render(found))
+    for plug_in in registry.broken():
+        _output.note(f"warning: {plug_in}")
     return 0
 
 

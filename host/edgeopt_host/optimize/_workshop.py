@@ -13,7 +13,7 @@ from edgeopt_host.optimize import _child, cache, formats
 from edgeopt_host.optimize.cache import Cache, Kept
 from edgeopt_host.optimize.data.prepared import Prepared, open_prepared
 from edgeopt_host.optimize.model import Model
-from edgeopt_host.optimize.recipe import Recipe, Step
+from edgeopt_host.optimize.recipe import ORIGINAL, Recipe, Step
 from edgeopt_host.optimize.technique import Technique
 from edgeopt_host.optimize.watcher import Watcher
 
@@ -28,6 +28,7 @@ class Workshop:
         watcher: told how it goes.
         fresh: whether what is kept is made anew.
         kept: what runs keep.
+        outputs: a folder for what models gave for examples.
         data: what `prepare` made of the recipe's data.
     """
 
@@ -36,6 +37,7 @@ class Workshop:
     watcher: Watcher
     fresh: bool
     kept: Cache
+    outputs: Path
     data: Prepared | None = None
 
     def original(self, scratch: Path) -> Model:
@@ -170,11 +172,23 @@ class Workshop:
             data=self._folder,
             metric=given.metric,
             robustness=given.robustness,
-            outputs_cache=str(self.kept.predictions),
+            outputs_cache=str(self.outputs),
+            host=False,
             seed=given.seed,
             **settings,
         )
         self.kept.add_evaluation(digest, found)
+        return found
+
+    def time_original(self, original: Model) -> dict[str, Any] | None:
+        """Its latency in its own framework on this host, as of now; None when its shapes are not known."""
+        found: dict[str, Any] | None = self._call(
+            ORIGINAL,
+            "edgeopt_host.optimize.evaluate.job:time_host",
+            original=original.document(),
+            data=self._folder,
+            seed=self.recipe.seed,
+        )
         return found
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from edgeopt_host.errors import UsageError
+from edgeopt_host.errors import EdgeoptError, UsageError
 from edgeopt_host.optimize import agreement
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.metric import Metric
@@ -18,6 +18,8 @@ from edgeopt_host.optimize.tensors import Array, Arrays
 
 # Sums of the same numbers in another order may differ by this share.
 _ROUNDING = 1e-9
+# So many standard errors are a one-sided bound of 95 %, as far as the error of a mean is normal.
+_BOUND = 1.645
 _Item = TypeVar("_Item")
 
 
@@ -40,20 +42,24 @@ class Drop:
 
     @property
     def high(self) -> float:
-        """It may well be so much: a standard error above what was seen."""
-        return self.value + (self.standard_error or 0.0)
+        """It is hardly more: the upper bound of 95 %."""
+        return self.value + _BOUND * (self.standard_error or 0.0)
 
     @property
     def low(self) -> float:
-        """It is hardly less: a standard error below what was seen."""
-        return self.value - (self.standard_error or 0.0)
+        """It is hardly less: the lower bound of 95 %."""
+        return self.value - _BOUND * (self.standard_error or 0.0)
 
     def within(self, budget: float) -> bool:
-        """Whether value + standard error ≤ budget.
+        """Whether value + 1.645 standard errors ≤ budget.
 
         A search that goes on while the value alone is within the budget ends right at it, and is beyond
-        it on other data half the time. With a standard error to spare, a variant whose true loss is the
-        budget is accepted one time in six (16 %), as far as the error of a mean is normal.
+        it on other data half the time or more. By this bound a variant whose true loss is the budget is
+        accepted one time in 20.
+
+        That is the promise for one variant, not for the best of many: a search asks for one after the
+        other, and what is lucky on these examples stays. Its result is thus beyond the budget more often
+        than one time in 20, the more so the fewer the examples, but then by little.
         """
         return self.high <= budget + _ROUNDING * max(1.0, abs(budget))
 
@@ -165,6 +171,24 @@ def check(budget: float, examples: int) -> None:
         raise UsageError(f"budget_pt is {budget}; it is 0 or more")
     if examples < 1:
         raise UsageError(f"examples is {examples}; it is 1 or more")
+
+
+def exceeded(what: str, lost: Drop, budget: float, unit: str, advice: str = "") -> EdgeoptError:
+    """What to raise when not even the least that can be quantized is within the budget.
+
+    Args:
+        what: is quantized, such as "with only first in int8".
+        lost: by that.
+        budget: that was allowed.
+        unit: of both.
+        advice: what else can be done, such as "use activations=dynamic".
+    """
+    return EdgeoptError(
+        f"even {what} it loses {lost.words(unit)} on {lost.examples:,} validation "
+        f"example{'s' * (lost.examples != 1)}, which is not within budget_pt={budget:g} with 95 % "
+        f"confidence: {f'{advice}, ' * bool(advice)}give more examples, or allow more",
+        "BUDGET_EXCEEDED",
+    )
 
 
 def row(

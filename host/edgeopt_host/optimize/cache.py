@@ -17,6 +17,7 @@ from typing import Any
 
 from edgeopt_host import _files, paths
 from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.optimize import _user_code
 from edgeopt_host.optimize.model import Model
 from edgeopt_host.optimize.technique import Technique
 
@@ -182,9 +183,7 @@ def versions(technique: Technique) -> dict[str, str]:
 
 def metric_key(spec: str | None) -> list[str | None]:
     """What decides what a metric says: its name, and the file of the user's function."""
-    file = Path((spec or "").rpartition(":")[0])
-    own = file.suffix == ".py" and file.is_file()
-    return [spec, hashlib.sha256(file.read_bytes()).hexdigest() if own else None]
+    return [spec, _user_code.digest(spec) if spec else None]
 
 
 def runtime_versions() -> dict[str, str]:

@@ -100,53 +100,52 @@ def _measure(
     from edgeopt_host.compare import judge
     from edgeopt_host.stats.looks import Schedule
 
-    left = list(chunk)
-    failed: dict[tuple[str, str], dict[str, Any]] = {}
-    told: dict[str, dict[str, Any]] = {}
-    pending = list(devices)
-    wanted_tags = list(tags)
-    while True:
-        plan = Schedule.relative(2 * _BUDGET_S / max(len(left), 2), 0.05).plan(Plan())
+    # Of each device, the rows by step.
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    boards: dict[str, str | None] = {}
+    pending = [(tuple(chunk), list(devices), list(tags))]
+    while pending:
+        left, names, wanted = pending.pop(0)
         measured = Bench().compare(
             [one.model.path for one in left],
-            devices=pending,
-            tags=wanted_tags,
-            plan=plan,
+            devices=names,
+            tags=wanted,
+            plan=Schedule.relative(2 * _BUDGET_S / max(len(left), 2), 0.05).plan(Plan()),
             judge=judge(_BUDGET_S),
             inputs=Inputs(shapes=left[0].inputs),
             data=data,
             labels=labels,
             observer=observer,
         )
-        again: list[str] = []
-        culprits: set[str] = set()
+        again: dict[tuple[Candidate, ...], list[str]] = {}
         for runs in measured:
             device = runs[0].device
+            known = rows.setdefault(device.name, {})
+            boards.setdefault(device.name, device.board)
             bad = {
-                one.step: run
+                one.step: _failure(one.step, run)
                 for one, run in zip(left, runs, strict=True)
                 if run.error and run.error.reason != "PARTNER_FAILED"
             }
-            for step, run in bad.items():
-                failed[device.name, step] = _failure(step, run)
             if bad and len(bad) < len(left) and left[0].step not in bad:
-                again.append(device.name)
-                culprits |= set(bad)
-                continue
-            rows = [
-                failed.get((device.name, one.step)) or _row(one.step, run, runs[0])
-                for one, run in zip(left, runs, strict=True)
-            ]
-            told[device.name] = {"name": device.name, "board": device.board, "models": rows}
-        if not again:
-            break
-        left = [one for one in left if one.step not in culprits]
-        pending, wanted_tags = again, []
-    for (name, step), row in failed.items():
-        rows = told[name]["models"]
-        if all(known["step"] != step for known in rows):
-            rows.append(row)
-    return told
+                known |= bad
+                rest = tuple(one for one in left if one.step not in bad)
+                again.setdefault(rest, []).append(device.name)
+            else:
+                known |= {
+                    one.step: _row(one.step, run, runs[0])
+                    for one, run in zip(left, runs, strict=True)
+                }
+        # Devices on which the same models failed go on together.
+        pending += [(rest, alike, []) for rest, alike in again.items()]
+    return {
+        name: {
+            "name": name,
+            "board": boards[name],
+            "models": [known[one.step] for one in chunk],
+        }
+        for name, known in rows.items()
+    }
 
 
 def targets(devices: Sequence[str], tags: Sequence[str]) -> list[Device]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgeopt_host import data
 from edgeopt_host.errors import EdgeoptError, UsageError
-from edgeopt_host.optimize import agreement
+from edgeopt_host.optimize import _user_code, agreement
 from edgeopt_host.optimize.data import Prepared
 from edgeopt_host.optimize.data import labels as kinds
 from edgeopt_host.optimize.data.examples import Examples
@@ -27,7 +23,24 @@ _KNOWN = (
     "a metric is accuracy, topK (such as top5), mean_absolute_error, agreement, or a function: "
     "module:function or FILE.py:function"
 )
+_NAMES = {"accuracy", "agreement", "mean_absolute_error", "neg_mean_absolute_error"}
+_TOP = re.compile(r"top-?([1-9][0-9]{0,5})")
 _Function = Callable[[Arrays, Examples, "Arrays | None"], Array]
+
+
+def check(spec: str) -> None:
+    """Refuses what can be no metric, before anything is read or run.
+
+    Raises:
+        UsageError: for an unknown name, or a file that is not there.
+    """
+    if spec in _NAMES or _TOP.fullmatch(spec):
+        return
+    file = Path(spec.rpartition(":")[0])
+    if not _user_code.is_function(spec):
+        raise UsageError(f"there is no metric {spec!r}; {_KNOWN}")
+    if file.suffix == ".py" and not file.is_file():
+        raise UsageError(f"cannot read {file}, which was to hold the metric: there is no such file")
 
 
 @dataclass(frozen=True)
@@ -61,13 +74,14 @@ class Metric:
 
         Raises:
             UsageError: for what is no metric.
-            EdgeoptError: DATA_INVALID when the labels do not suit it.
+            EdgeoptError: DATA_INVALID when the labels do not suit it, METRIC_FAILED when its module
+                cannot be imported.
         """
         kind = None if labels is None else kinds.kind(labels, "the labels")
         classes = kind.classes if kind else None
         if spec is None:
             spec = "agreement" if kind is None else "accuracy" if classes else "mean_absolute_error"
-        top = re.fullmatch(r"top-?([1-9][0-9]{0,5})", spec)
+        top = _TOP.fullmatch(spec)
         if spec == "agreement":
             return cls(spec, POINTS, classes, _function=_agreement)
         if spec == "accuracy" or top:
@@ -84,7 +98,9 @@ class Metric:
             if kind is None:
                 raise EdgeoptError(f"{spec} needs labels; there are none", "DATA_INVALID")
             return cls("neg_mean_absolute_error", "", _function=_absolute_error)
-        function = _load(spec)
+        if not _user_code.is_function(spec):
+            raise UsageError(f"there is no metric {spec!r}; {_KNOWN}")
+        function = _user_code.function(spec, "be the metric", "METRIC_FAILED")
         unit = str(getattr(function, "unit", POINTS))
         return cls(spec, unit, classes, _function=_Own(function, spec))
 
@@ -187,19 +203,22 @@ class _Own:
         self.spec = spec
 
     def __call__(self, outputs: Arrays, examples: Examples, _: Arrays | None) -> Array:
-        try:
-            # Copies and a dict of their own: what it changes is nobody else's.
-            found = np.asarray(self.function(dict(outputs), examples.labels), np.float64)
-        except Exception as error:
-            why = next((line for line in str(error).splitlines() if line.strip()), "")
-            raise EdgeoptError(
-                f"the metric {self.spec} failed with {type(error).__name__}: {why[:200]}",
-                "METRIC_FAILED",
-            ) from error
+        # A dict of its own: what it changes there is nobody else's.
+        found = _user_code.call(
+            lambda: np.asarray(self.function(dict(outputs), examples.labels), np.float64),
+            f"the metric {self.spec}",
+            "METRIC_FAILED",
+        )
         if found.shape not in {(), (len(examples),)}:
             raise EdgeoptError(
                 f"the metric {self.spec} returned the shape {list(found.shape)} for {len(examples)} "
                 "examples; it returns a score for each, or one for all",
+                "METRIC_FAILED",
+            )
+        if not np.isfinite(found).all():
+            raise EdgeoptError(
+                f"the metric {self.spec} returned {int((~np.isfinite(found)).sum())} scores of {found.size} "
+                "that are no finite numbers",
                 "METRIC_FAILED",
             )
         return found
@@ -231,37 +250,3 @@ def _absolute_error(outputs: Arrays, examples: Examples, _: Arrays | None) -> Ar
     count = len(labels)
     made = found[0].reshape(count, -1).astype(np.float64)
     return np.asarray(-np.abs(made - labels.reshape(count, -1)).mean(axis=1))
-
-
-def _load(spec: str) -> Callable[..., Any]:
-    where, _, name = spec.rpartition(":")
-    if not where or not name.isidentifier():
-        raise UsageError(f"there is no metric {spec!r}; {_KNOWN}")
-    try:
-        module = _file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the metric {spec} needs the Python module {error.name}, which is not there"
-        ) from error
-    except Exception as error:
-        raise EdgeoptError(
-            f"the metric {spec} cannot be loaded: {type(error).__name__}: {error}", "METRIC_FAILED"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UsageError(f"{where} has no function {name!r}, which was to be the metric")
-    return function  # type: ignore[no-any-return]
-
-
-def _file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ModuleNotFoundError(name=str(path))
-    sys.path.insert(0, str(path.resolve().parent))  # its neighbours, as when Python runs it
-    name = f"_edgeopt_metric_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module

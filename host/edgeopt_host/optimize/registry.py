@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module, metadata
 
-from edgeopt_host.errors import UsageError
+from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize import _user_code
 from edgeopt_host.optimize import technique as marks
 from edgeopt_host.optimize.model import Format
 from edgeopt_host.optimize.technique import Technique
@@ -16,21 +18,42 @@ from edgeopt_host.optimize.techniques import MODULES
 _GROUP = "edgeopt.techniques"
 
 
-@functools.cache
 def techniques() -> tuple[Technique, ...]:
     """All of them, by name and by the formats they take.
 
     A plug-in's module is named by an entry point of the group "edgeopt.techniques".
     """
-    names = [f"edgeopt_host.optimize.techniques.{name}" for name in MODULES]
-    names += [entry.value for entry in metadata.entry_points(group=_GROUP)]
+    return _found()[0]
+
+
+def broken() -> list[str]:
+    """A sentence for each plug-in that cannot be imported and is left out."""
+    return list(_found()[1])
+
+
+@functools.cache
+def _found() -> tuple[tuple[Technique, ...], tuple[str, ...]]:
     found = [
-        one
-        for name in names
-        for value in vars(import_module(name)).values()
-        if callable(value) and (one := marks.of(value)) and one.function.startswith(f"{name}:")
+        one for name in MODULES for one in _techniques(f"edgeopt_host.optimize.techniques.{name}")
     ]
-    return tuple(sorted(found, key=lambda one: (one.name, sorted(one.takes), one.gives)))
+    failed = []
+    for entry in metadata.entry_points(group=_GROUP):
+        of = f" of {entry.dist.name}" if entry.dist else ""
+        what = f"the plug-in {entry.name}{of}"
+        try:
+            found += _user_code.call(partial(_techniques, entry.value), what, "LIBRARY_MISSING")
+        except EdgeoptError as error:
+            failed.append(f"{error.message}: its techniques are left out")
+    found.sort(key=lambda one: (one.name, sorted(one.takes), one.gives))
+    return tuple(found), tuple(failed)
+
+
+def _techniques(module: str) -> list[Technique]:
+    return [
+        one
+        for value in vars(import_module(module)).values()
+        if callable(value) and (one := marks.of(value)) and one.function.startswith(f"{module}:")
+    ]
 
 
 def named(name: str) -> list[Technique]:
@@ -46,7 +69,7 @@ def named(name: str) -> list[Technique]:
         hint = (
             f"did you mean {near[0]}?" if near else "`edgeopt-host optimize techniques` lists them"
         )
-        raise UsageError(f"there is no technique {name!r}; {hint}")
+        raise UsageError("; ".join([f"there is no technique {name!r}", hint, *broken()]))
     return found
 
 
@@ -61,10 +84,11 @@ def find(name: str, format_: Format) -> Technique:
         if format_ in one.takes:
             return one
     takes = sorted({format_.value for one in found for format_ in one.takes})
-    raise UsageError(
+    why = (
         f"{name} takes {_either(takes)}, and what it is given is {format_.value}: put a conversion before "
         "it, or leave it out"
     )
+    raise UsageError("; ".join([why, *broken()]))
 
 
 def _either(names: Sequence[str]) -> str:

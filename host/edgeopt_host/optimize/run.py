@@ -18,10 +18,11 @@ from typing import Any
 from edgeopt_host import _files
 from edgeopt_host.errors import Cancelled, EdgeoptError, UsageError
 from edgeopt_host.inventory import Device
-from edgeopt_host.optimize import cache, devices, needs, registry
+from edgeopt_host.optimize import cache, devices, metric, needs, registry
 from edgeopt_host.optimize import recipe as recipe_module
 from edgeopt_host.optimize._workshop import Workshop
 from edgeopt_host.optimize.cache import Cache
+from edgeopt_host.optimize.evaluate.host import UNTIMED
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.recipe import ORIGINAL, Recipe, Step
 from edgeopt_host.optimize.technique import Technique
@@ -112,7 +113,8 @@ class _Run:
     def __init__(self, given: Recipe, out: Path, watcher: Watcher, *, fresh: bool) -> None:
         self._out = out
         self._watcher = watcher
-        self._workshop = Workshop(given, out / "logs", watcher, fresh, Cache())
+        kept = Cache()
+        self._workshop = Workshop(given, out / "logs", watcher, fresh, kept, kept.predictions)
         self._made: dict[str, _Made] = {}
         self._history: dict[str, Any] = {}
         self._engines: dict[str, str] = {}
@@ -123,7 +125,11 @@ class _Run:
 
     def run(self) -> dict[str, Any]:
         meant = devices.targets(self._recipe.devices, self._recipe.tags)
+        if self._recipe.metric is not None:
+            metric.check(self._recipe.metric)
         with self._workshop.kept.scratch() as scratch:
+            if self._workshop.fresh:
+                self._workshop.outputs = scratch / "outputs"
             original = self._workshop.original(scratch)
             chosen = recipe_module.plan(self._recipe.steps, original.format)
             needs.check(chosen, has_data=self._recipe.data is not None)
@@ -220,6 +226,9 @@ class _Run:
         self._made[ORIGINAL] = _Made(original, self._workshop.load(ORIGINAL, original))
         evaluation = self._workshop.evaluate(ORIGINAL, original, original)
         self._history["metric"] = evaluation.pop("metric", None)
+        evaluation["host"] = self._workshop.time_original(original)
+        if evaluation["host"] is None:
+            self._history["warnings"].append(UNTIMED)
         self._history["original"] = evaluation
         self._write()
 

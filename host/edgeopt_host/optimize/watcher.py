@@ -12,7 +12,8 @@ class Watcher:
         devices: hears of measuring on devices.
     """
 
-    devices: Observer = Observer()
+    def __init__(self) -> None:
+        self.devices = Observer()
 
     def notice(self, message: str) -> None:
         """Something the user should know, that is no result."""

@@ -22,7 +22,7 @@ REFERENCE = "reference"
 # The device that is this host.
 _LOCAL = "local"
 _DONE = "done"
-_POINTS = "pt"
+POINTS = "pt"
 
 
 def at(document: Any, *keys: str) -> Any:
@@ -118,12 +118,17 @@ class Made:
         return not self.step or self.step.get("status") == _DONE
 
     @property
+    def error(self) -> str:
+        """Why there is no model, or why the one that there is was not evaluated; empty without."""
+        return error(self.step)
+
+    @property
     def failure(self) -> str:
         """Why there is no model; empty when there is one."""
         if self.done:
             return ""
         status = plain(str(self.step.get("status") or "unknown status"))
-        return f"{status}: {reason}" if (reason := error(self.step)) else status
+        return f"{status}: {self.error}" if self.error else status
 
 
 def models(history: Mapping[str, Any]) -> list[Made]:
@@ -158,27 +163,10 @@ def error(document: Any) -> str:
     return ": ".join(plain(str(part)) for part in parts if part)
 
 
-def warnings(history: Mapping[str, Any]) -> list[str]:
-    """All of them, those of steps with the step's name."""
-    whole = [*items(history, "warnings"), *items(history, "data", "warnings")]
-    told = list(dict.fromkeys(plain(str(one)) for one in whole))
-    for made in models(history):
-        for one in [*items(made.step, "warnings"), *items(made.evaluation, "warnings")]:
-            text = plain(str(one))
-            # The whole history's may repeat a step's.
-            if not any(text in other for other in told):
-                told.append(f"{f'step {made.title}' if made.step else ORIGINAL}: {text}")
-    return told + _device_warnings(history)
-
-
-def _device_warnings(history: Mapping[str, Any]) -> list[str]:
-    """What holds for several models of a device stands once."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for device in devices(history):
-        for id_, measured in device.models.items():
-            for one in items(measured, "warnings"):
-                found.setdefault((device.label, plain(str(one))), []).append(plain(id_))
-    return [f"on {device} ({', '.join(ids)}): {text}" for (device, text), ids in found.items()]
+def clock(document: Any) -> str:
+    """Its `time` to the minute: "2026-11-24 18:40 UTC"; empty without."""
+    time = str(at(document, "time") or "")
+    return f"{plain(time.replace('T', ' ')[:16])} UTC" if time else ""
 
 
 def metric(history: Mapping[str, Any]) -> str:
@@ -187,7 +175,14 @@ def metric(history: Mapping[str, Any]) -> str:
 
 def in_points(history: Mapping[str, Any]) -> bool:
     """Whether the metric is a share, whose differences are percentage points."""
-    return bool(at(history, "metric", "unit") == _POINTS)
+    return unit(history) == POINTS
+
+
+def unit(history: Mapping[str, Any]) -> str:
+    """Of differences of the metric: "pt", or empty."""
+    steps = (at(step, "evaluation", "drop", "unit") for step in items(history, "steps"))
+    known = (one for one in (at(history, "metric", "unit"), *steps) if one is not None)
+    return plain(str(next(known, "")))
 
 
 def size(evaluation: Any) -> str:
@@ -222,7 +217,7 @@ def score(score: Any, *, points: bool) -> Figure:
     interval = NO_INTERVAL
     if (between := ends(score, "ci95")) is not None:
         interval = " to ".join(value(end, points=points) for end in between)
-    return Figure(value(figure, points=points), interval, _examples(score))
+    return Figure(value(figure, points=points), interval, examples(score))
 
 
 def difference(figure: float, unit: str) -> str:
@@ -239,7 +234,7 @@ def drop(drop: Any) -> Figure:
     interval = NO_INTERVAL
     if (between := ends(drop)) is not None:
         interval = " to ".join(signed(end, unit) for end in between)
-    return Figure(difference(figure, unit), interval, _examples(drop))
+    return Figure(difference(figure, unit), interval, examples(drop))
 
 
 def agreement(agreement: Any) -> Figure:
@@ -251,7 +246,7 @@ def agreement(agreement: Any) -> Figure:
         return NOTHING
     if same is not None and most is not None:
         more.insert(0, f"outputs differ by {most:.2g} at most")
-    more += [told] if (told := _examples(agreement)) else []
+    more += [told] if (told := examples(agreement)) else []
     text = f"within {most:.2g}" if same is None else f"{_units.percent(same)} same class"
     return Figure(text, "", ", ".join(more))
 
@@ -273,8 +268,9 @@ def speedup(speedup: Any) -> Figure:
     if ratio is None:
         return NOTHING
     between = ends(speedup)
-    interval = NO_INTERVAL if between is None else f"{between[0]:.2f} to {between[1]:.2f}"
-    return Figure(f"{ratio:.2f}×", interval)  # noqa: RUF001 - times
+    if between is None:
+        return Figure(f"{rough(ratio)}×", NO_INTERVAL)  # noqa: RUF001 - times
+    return Figure(f"{ratio:.2f}×", f"{between[0]:.2f} to {between[1]:.2f}")  # noqa: RUF001 - times
 
 
 def against_original(history: Mapping[str, Any], measured: Any) -> Figure:
@@ -288,7 +284,14 @@ def against_original(history: Mapping[str, Any], measured: Any) -> Figure:
     after = number(measured, "p50_latency_ms")
     if before is None or not after:
         return NOTHING
-    return Figure(f"{before / after:.2f}×", NO_INTERVAL)  # noqa: RUF001 - times
+    return Figure(f"{rough(before / after)}×", NO_INTERVAL)  # noqa: RUF001 - times
+
+
+def rough(ratio: float) -> str:
+    """Two significant digits: without an interval, more would say what nobody knows."""
+    short = float(f"{ratio:.2g}")
+    decimals = 1 - math.floor(math.log10(abs(short))) if short else 0
+    return f"{short:.{max(decimals, 0)}f}"
 
 
 @dataclass(frozen=True)
@@ -362,13 +365,14 @@ def similarity(history: Mapping[str, Any]) -> list[str]:
 
 def signed(figure: float, unit: str) -> str:
     """A difference with its sign, in digits that suit the unit: points have two."""
-    text = f"{figure:+.2f}" if unit == _POINTS else f"{figure:+.3g}"
+    text = f"{figure:+.2f}" if unit == POINTS else f"{figure:+.3g}"
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-def _examples(document: Any) -> str:
+def examples(document: Any) -> str:
+    """How many: "10,000 examples"; empty when unknown."""
     count = number(document, "examples")
-    return "" if count is None else f"{count:,.0f} examples"
+    return "" if count is None else f"{count:,.0f} example{'' if count == 1 else 's'}"
 
 
 def listed(counts: Any) -> str:

@@ -10,29 +10,39 @@ from edgeopt_host.report import _units
 from edgeopt_host.report._history import (
     NO_INTERVAL,
     NOTHING,
+    POINTS,
     Made,
     against_original,
     at,
     devices,
+    drop,
     ends,
     error,
+    examples,
     latency,
     metric,
     models,
     number,
     reference_name,
+    rough,
     signed,
 )
+
+# An interval of a drop that reaches further than so many points to each side tells next to nothing.
+_VAGUE = 5.0
 
 
 def words(history: Mapping[str, Any], made: Made) -> str:
     """A step in one sentence: what it did to size, to the score, and to speed on each device."""
     if not made.done:
         return f"{made.failure.rstrip('.')}."
-    parts = [_size_words(made), _drop_words(history, made)]
+    parts = [_size_words(made)]
+    parts.append(
+        f"not evaluated: {made.error.rstrip('.')}" if made.error else _drop_words(history, made)
+    )
     for name in dict.fromkeys(device.name for device in devices(history)):
         parts += _speed_words(history, name, made)
-    return f"{'; '.join(parts)}."
+    return f"{'; '.join(parts)}.{_over_budget(history, made)}"
 
 
 def _size_words(made: Made) -> str:
@@ -63,12 +73,38 @@ def _drop_words(history: Mapping[str, Any], made: Made) -> str:
         verb = "falls" if figure > 0 else "rises" if figure < 0 else "changes"
         return f"{name} {verb} by {size}, without an interval"
     low, high = between
+    vague = unit == POINTS and high - low > 2 * _VAGUE
+    count = examples(found).replace(" ", " test ") or "the test examples"
     if low <= 0 <= high:
         around = f"{signed(low, unit)} to {signed(high, unit)} {plain(unit)}".rstrip()
+        if vague:
+            return f"{count} cannot tell whether the {name} changed (drop {around})"
         return f"no change of {name} found (drop {around})"
     low, high = sorted((abs(low), abs(high)))
     around = " to ".join(signed(end, unit).lstrip("+") for end in (low, high))
-    return f"{name} {'falls' if figure > 0 else 'rises'} by {size} ({around})"
+    told = f"{name} {'falls' if figure > 0 else 'rises'} by {size} ({around})"
+    return f"{told}, which {count} cannot tell more closely" if vague else told
+
+
+def _over_budget(history: Mapping[str, Any], made: Made) -> str:
+    """A sentence where a model lost more on test examples than it was allowed on others."""
+    budget = number(made.step, "parameters", "budget_pt")
+    found = at(made.evaluation, "drop")
+    lost = number(found, "value")
+    if budget is None or lost is None:
+        return ""
+    source = next((one for one in models(history) if one.id == made.source), None)
+    before = (number(source.evaluation, "drop", "value") if source else None) or 0.0
+    if lost - before <= budget:
+        return ""
+    unit = str(at(found, "unit") or "")
+    asked = f"{budget:g} {plain(unit)}".rstrip()
+    around = drop(found).interval
+    share = f", of which {signed(before, unit).lstrip('+')} before this step" if before > 0 else ""
+    return (
+        f" {asked} were allowed on validation examples; on test examples it lost "
+        f"{signed(lost, unit).lstrip('+')} ({around}){share}."
+    )
 
 
 def _speed_words(history: Mapping[str, Any], name: str, made: Made) -> list[str]:
@@ -99,10 +135,11 @@ def _faster(speedup: Any, name: str, reference: str) -> str:
         low, high = between
         return f"no difference in speed from {reference} found on {name} ({low:.2f} to {high:.2f} times)"
     slower = ratio < 1
-    around = NO_INTERVAL
+    times = 1 / ratio if slower else ratio
+    told, around = rough(times), NO_INTERVAL
     if between is not None and min(between) > 0:
         low, high = (1 / between[1], 1 / between[0]) if slower else between
-        around = f"{low:.2f} to {high:.2f}"
+        told, around = f"{times:.2f}", f"{low:.2f} to {high:.2f}"
     if slower:
-        return f"slower on {name}: takes {1 / ratio:.2f} times as long as {reference} ({around})"
-    return f"on {name} {ratio:.2f} times as fast as {reference} ({around})"
+        return f"slower on {name}: takes {told} times as long as {reference} ({around})"
+    return f"on {name} {told} times as fast as {reference} ({around})"

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from edgeopt_host._text import plain
-from edgeopt_host.report import _history, _history_words, _units
+from edgeopt_host.report import _history, _history_warnings, _history_words, _units
 from edgeopt_host.report._console import Cell, fitting, is_terminal, section, table, to_text
 from edgeopt_host.report._history import Made
 
@@ -29,7 +29,7 @@ def render(history: Mapping[str, Any]) -> str:
         plain(str(_history.at(history, "model", "name") or "unnamed model")), _aside(history, made)
     )
     parts: list[RenderableType] = [head]
-    parts += [Text(f"! {one}", "yellow") for one in _history.warnings(history)]
+    parts += [Text(f"! {one}", "yellow") for one in _history_warnings.warnings(history)]
     parts += [Text(""), _table(history, made), Text("")]
     parts += [Padding(sentence, (0, 0, 0, 2)) for sentence in _sentences(history, made)]
     parts += [Text(note, "dim") for note in notes(history)]
@@ -53,9 +53,11 @@ def _on_host(history: Mapping[str, Any]) -> str:
     figure, kind = (mean, "mean") if median is None else (median, "median")
     if figure is None:
         return _history.NOT_MEASURED
-    runs, fps = _history.number(host, "runs"), _history.number(host, "fps")
+    runs = _history.number(host, "runs")
     told = [f"{kind} of {runs:.0f} runs" if runs else kind]
-    told += [f"{_units.number(fps)} FPS"] if fps is not None else []
+    told += [f"timed {_history.clock(host)}"] if _history.clock(host) else []
+    # Of the figure beside it: what a history calls `fps` is of the mean.
+    told += [f"{_units.number(1000 / figure)} FPS"] if figure > 0 else []
     framework = _history.at(host, "framework")
     told += [plain(str(framework))] if framework else []
     return f"{_units.duration(figure)} ({', '.join(told)})"
@@ -64,15 +66,17 @@ def _on_host(history: Mapping[str, Any]) -> str:
 def _aside(history: Mapping[str, Any], made: Sequence[Made]) -> str:
     steps = made[1:]
     failed = sum(not one.done for one in steps)
+    unknown = sum(one.done and bool(one.error) for one in steps)
     told = f"{len(steps)} step{'' if len(steps) == 1 else 's'}"
     told += f", {failed} without a result" if failed else ""
+    told += f", {unknown} not evaluated" if unknown else ""
     source = _history.at(history, "data", "source")
     return told + (f", data {plain(str(source))}" if source else ", without data")
 
 
 def _sentences(history: Mapping[str, Any], made: Sequence[Made]) -> Iterator[Text]:
     for one in made[1:]:
-        style = "" if one.done else "red"
+        style = "red" if one.error or not one.done else ""
         yield Text.assemble((one.title, "bold"), ": ", (_history_words.words(history, one), style))
 
 
@@ -127,6 +131,8 @@ def _row(history: Mapping[str, Any], made: Made) -> list[Cell]:
         if measured is not None and made.id == device.reference:
             speedup = _history.Figure("reference")
         row += [_history.latency(measured).text, speedup.text, speedup.interval]
+    if made.error:
+        return [*row, Text("not evaluated", "red")]
     return [*row, "cached" if made.step.get("cached") else ""]
 
 

@@ -17,7 +17,8 @@ from edgeopt_host.report._console import Cell, fitting, grid, is_terminal, secti
 
 SCHEMA = "edgeopt.techniques/1"
 _COLUMNS = [("Technique", "whole"), ("Takes", "left"), ("Gives", "left"), ("Needs", "left")]
-_IMPORTANCE = ("Technique", "Takes", "Gives", "Needs", "What it does")
+_COLUMNS += [("Uses if there", "left"), ("What it does", "wrap")]
+_IMPORTANCE = ("Technique", "Takes", "Gives", "Needs", "What it does", "Uses if there")
 _PARAMETERS = [("Parameter", "whole"), ("Value", "left"), ("Default", "left"), ("Meaning", "wrap")]
 
 
@@ -34,13 +35,12 @@ def render_json(techniques: Sequence[Technique]) -> str:
 
 def render(techniques: Sequence[Technique]) -> str:
     """A line per technique and kind of model."""
-    columns = [*_COLUMNS, ("What it does", "wrap")]
     rows: list[list[Cell]] = [
-        [one.name, ", ".join(takes(one)), one.gives.value, needs(one), one.summary]
+        [one.name, ", ".join(takes(one)), one.gives.value, needs(one), uses(one), one.summary]
         for one in techniques
     ]
-    kept = fitting(columns, rows, _IMPORTANCE, boxed=is_terminal())
-    columns = [columns[i] for i in kept]
+    kept = fitting(_COLUMNS, rows, _IMPORTANCE, boxed=is_terminal())
+    columns = [_COLUMNS[i] for i in kept]
     cells = [[row[i] for i in kept] for row in rows]
     return to_text(table(columns, cells, boxed=is_terminal()))
 
@@ -65,9 +65,14 @@ def takes(technique: Technique) -> list[str]:
 
 
 def needs(technique: Technique) -> str:
-    """The data that it needs: "calibration, validation with labels"."""
-    text = ", ".join(technique.splits)
+    """The data without which it does not start: "calibration, validation with labels"."""
+    text = ", ".join(technique.needed_splits)
     return f"{text} with labels" if text and technique.labels else text
+
+
+def uses(technique: Technique) -> str:
+    """The data that it uses where there are any."""
+    return ", ".join(one for one in technique.splits if one not in technique.needed_splits)
 
 
 def value(parameter: Parameter) -> str:
@@ -91,7 +96,8 @@ def default(parameter: Parameter) -> str:
 
 
 def _facts(technique: Technique) -> Iterator[tuple[str, Cell]]:
-    yield "Data", needs(technique) or "none"
+    yield "Needs data", needs(technique) or "none"
+    yield "Uses if there", uses(technique) or "none"
     libraries = []
     for name, version in _libraries(technique).items():
         libraries.append(f"{name} {version}" if version else f"{name} (not installed)")
@@ -130,6 +136,7 @@ def _entry(technique: Technique) -> dict[str, Any]:
         "summary": technique.summary,
         "description": "\n\n".join(_more(technique)),
         "data": list(technique.splits),
+        "needed": list(technique.needed_splits),
         "labels": technique.labels,
         "libraries": _libraries(technique),
         "deterministic": technique.deterministic,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module, util
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from edgeopt_host import npz
 from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize import _user_code
 from edgeopt_host.optimize.data import images
 from edgeopt_host.optimize.data.dataset import flatten, is_name
 from edgeopt_host.optimize.tensors import Array
@@ -80,10 +77,11 @@ def load(
             raise  # of what is written, such as a full disk
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read the data {source!r}: {why}") from error
-    module, colon, name = source.rpartition(":")
-    if not colon or not name.isidentifier() or not module:
+    if not _user_code.is_function(source):
         raise UsageError(f"there is no {source!r}; {_KINDS}")
-    return Loaded(source, _call(module, name, source))
+    what = f"the function {source}"
+    function = _user_code.function(source, "give the data", "DATA_INVALID")
+    return Loaded(source, flatten(_user_code.call(function, what, "DATA_INVALID"), what))
 
 
 def _archive(path: Path, scratch: Path) -> Loaded:
@@ -99,54 +97,3 @@ def _archive(path: Path, scratch: Path) -> Loaded:
         )
     warnings = [f"{path.name} has arrays that were not used: {', '.join(unread)}"] if unread else []
     return Loaded(str(path), arrays, warnings=warnings)
-
-
-def _call(module_name: str, name: str, source: str) -> dict[str, Array]:
-    module = _file(Path(module_name)) if module_name.endswith(".py") else _module(module_name)
-    function = getattr(module, name, None)
-    if not callable(function):
-        seen = "has no function" if function is None else "has something else named"
-        raise UsageError(f"{module_name} {seen} {name!r}, which was to give the data")
-    returned = _run(function, f"the function {source}")
-    return flatten(returned, f"the function {source}")
-
-
-def _file(path: Path) -> ModuleType:
-    name = path.stem if path.stem not in sys.modules else f"_edgeopt_data_{path.stem}"
-    spec = util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise UsageError(f"there is no file {path}; {_KINDS}")
-    # Its neighbours are to be found, as when Python runs it.
-    sys.path.insert(0, str(path.resolve().parent))
-    execute = spec.loader.exec_module
-    module = util.module_from_spec(spec)
-    sys.modules[name] = module
-    _run(lambda: execute(module), str(path))
-    return module
-
-
-def _module(name: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = util.find_spec(name)
-    except (ImportError, ValueError):  # of what is above it
-        found = None
-    if found is None:
-        raise UsageError(f"there is no Python module {name!r}; {_KINDS}")
-    module: ModuleType = _run(lambda: import_module(name), f"the module {name}")
-    return module
-
-
-def _run(function: Callable[[], Any], what: str) -> Any:
-    try:
-        return function()
-    except (EdgeoptError, MemoryError):
-        raise
-    except ModuleNotFoundError as error:
-        raise EdgeoptError(
-            f"{what} needs the Python package {error.name}, which is not installed", "DATA_INVALID"
-        ) from error
-    except (Exception, SystemExit) as error:  # users' code raises what it likes
-        text = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
-        why = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        raise EdgeoptError(f"{what} failed with {why}", "DATA_INVALID") from error

@@ -141,8 +141,8 @@ def divide(
         splits["train"] = Split(pool.part, train)
     asked = {"calibration": calibration, "validation": int(validation)}
     warnings += [
-        f"{count} {name} examples instead of {asked[name]}: x_{pool.part} has {different} different "
-        "ones to share"
+        f"{count} {name} example{'' if count == 1 else 's'} instead of {asked[name]}: x_{pool.part} has "
+        f"{different} different ones to share"
         for name, count in sizes.items()
         if count < asked[name]
     ]

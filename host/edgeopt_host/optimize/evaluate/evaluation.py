@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from edgeopt_host.optimize.data import Prepared
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.evaluate import robustness as robust
 from edgeopt_host.optimize.evaluate import scores
-from edgeopt_host.optimize.evaluate.host import HostLatency, time_on_host
+from edgeopt_host.optimize.evaluate.host import UNTIMED, HostLatency, time_original
 from edgeopt_host.optimize.evaluate.outputs import Outputs
 from edgeopt_host.optimize.evaluate.scores import Score
 from edgeopt_host.optimize.evaluate.size import Size
@@ -43,7 +44,7 @@ class Evaluation:
     Attributes:
         size: of its files.
         original_size: of the original's.
-        description: what it consists of.
+        description: what it consists of; None when nothing on this host opens its format.
         metric: of the scores.
         scores: by split, of "test", "validation" and "train"; those that have examples.
         drop: original minus this on test examples, in the metric's unit; None for the original, and
@@ -56,7 +57,7 @@ class Evaluation:
 
     size: Size
     original_size: Size
-    description: Description
+    description: Description | None
     metric: Metric | None
     scores: Mapping[str, Score] = field(default_factory=dict)
     drop: Estimate | None = None
@@ -68,12 +69,13 @@ class Evaluation:
     def document(self) -> dict[str, Any]:
         """JSON, as in the history; docs/concepts/evaluation.md lists the keys."""
         test = self.scores.get("test")
+        content = self.description
         return {
             "size": self.size.document(self.original_size),
-            "parameters": self.description.parameters,
-            "macs": self.description.macs,
-            "dtypes": dict(self.description.dtypes),
-            "operators": dict(self.description.operators),
+            "parameters": content and content.parameters,
+            "macs": content and content.macs,
+            "dtypes": dict(content.dtypes) if content else {},
+            "operators": dict(content.operators) if content else {},
             "scores": {split: one.document() for split, one in self.scores.items()},
             "drop": None
             if self.drop is None or self.metric is None or test is None
@@ -101,13 +103,14 @@ def evaluate(
     top_k: Sequence[int] = TOP_K,
     host: bool = True,
     outputs_cache: Path,
+    fresh: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Evaluates a model against the original, or the original itself.
 
     Loads both models, the original only when its outputs are not in the cache yet: a process of its own
-    is the place for it (`evaluate.job`).
+    is the place for it (`evaluate.job`). Of a format that nothing on this host runs, only the size is told.
 
     Args:
         model: any.
@@ -118,6 +121,7 @@ def evaluate(
         top_k: classes that may hold the right one, where the metric is of classes.
         host: whether the original is timed.
         outputs_cache: a folder for outputs, which any models and data may share.
+        fresh: whether outputs that are there are computed again.
         seed: of what is drawn.
         progress: called as it goes.
 
@@ -125,30 +129,44 @@ def evaluate(
         EdgeoptError: DATA_INVALID when the data do not fit the model, or labels the outputs;
             CONVERSION_DIFFERS when it has other outputs than the original; METRIC_FAILED.
     """
-    return _Work(
-        model, original, data, metric, outputs_cache, seed, progress or (lambda _share, _text: None)
-    ).run(robustness=robustness, top_k=top_k, host=host)
+    if not formats.runnable(model):
+        told = (
+            f"nothing on this host runs {model.format.value} models, so only the size of {model.name} was "
+            "measured; its outputs were compared with its source's when it was made"
+        )
+        return Evaluation(
+            size=Size.of(model),
+            original_size=Size.of(original),
+            description=None,
+            metric=metric,
+            warnings=[told],
+        )
+    source = data.digest if data else "random"
+    is_original = (model.digest, model.format) == (original.digest, original.format)
+    before = Outputs(original, outputs_cache, source, fresh=fresh)
+    after = before if is_original else Outputs(model, outputs_cache, source, fresh=fresh)
+    return _Work(before, after, data, metric, seed, progress or (lambda _share, _text: None)).run(
+        robustness=robustness, top_k=top_k, host=host
+    )
 
 
 class _Work:
     def __init__(
         self,
-        model: Model,
-        original: Model,
+        before: Outputs,
+        after: Outputs,
         data: Prepared | None,
         metric: Metric | None,
-        cache: Path,
         seed: int,
         progress: Progress,
     ) -> None:
-        self.model = model
-        self.original = original
+        self.before = before
+        self.after = after
+        self.model = after.model
+        self.original = before.model
+        self.is_original = after is before
         self.data = data
         self.metric = metric or (Metric.of_data(None, data) if data else None)
-        digest = data.digest if data else "random"
-        self.before = Outputs(original, cache, digest)
-        self.is_original = (model.digest, model.format) == (original.digest, original.format)
-        self.after = self.before if self.is_original else Outputs(model, cache, digest)
         self.seed = seed
         self.progress = progress
         self.warnings: list[str] = []
@@ -168,12 +186,10 @@ class _Work:
             self._warn_of_state(size, description)
         latency = None
         if host and self.is_original:
-            if example is None:
-                self.warnings.append("the original was not timed: its input shapes are not known")
-            else:
-                self.progress(0.5, "latency in its own framework")
-                one = example.take(slice(0, 1))
-                latency = time_on_host(self.model, one, description.framework)
+            self.progress(0.5, "latency in its own framework")
+            latency = time_original(self.model, self.data, self.seed)
+            if latency is None:
+                self.warnings.append(UNTIMED)
         return Evaluation(
             size=size,
             original_size=Size.of(self.original),
@@ -210,8 +226,9 @@ class _Work:
         if self.data:
             before, after, _ = self._outputs("test")
         elif example is not None:
-            before = self.before.of(f"random {self.seed}", lambda: example)
-            after = self.after.of(f"random {self.seed}", lambda: example)
+            name = f"random {digest(example)}"
+            before = self.before.of(name, lambda: example)
+            after = self.after.of(name, lambda: example)
         else:
             self.warnings.append(
                 "outputs were not compared: without data, and without known shapes of inputs, there "
@@ -291,3 +308,12 @@ class _Work:
                 "robustness was not measured: inputs that are whole numbers cannot be disturbed a little"
             )
         return found
+
+
+def digest(examples: Examples) -> str:
+    """Of all inputs: their names, types, shapes and values."""
+    found = hashlib.sha256()
+    for name, array in examples.inputs.items():
+        found.update(f"{name!r} {array.dtype} {array.shape}\n".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import platform
 import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from edgeopt_host.optimize import formats
+from edgeopt_host.optimize.data import Prepared
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.formats.predict import bind, check, stored
 from edgeopt_host.optimize.model import Model
+from edgeopt_host.optimize.random_inputs import random_inputs
 
 WARM_UPS, RUNS = 10, 100
 # A slow model is timed as often as fits, and three times at least.
 _LONGEST_S = 60.0
 _FEWEST = 3
+UNTIMED = "the original was not timed: its input shapes are not known"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class HostLatency:
         median_ms: which other work on the host moves less.
         runs: how many were timed.
         threads: that the framework was told to use.
+        time: when it was timed, UTC, ISO 8601.
+        machine: the name of this host in its network; empty when it has none.
     """
 
     framework: str
@@ -35,6 +42,8 @@ class HostLatency:
     median_ms: float
     runs: int
     threads: int
+    time: str
+    machine: str
 
     @property
     def fps(self) -> float:
@@ -49,7 +58,30 @@ class HostLatency:
             "fps": self.fps,
             "runs": self.runs,
             "threads": self.threads,
+            "time": self.time,
+            "machine": self.machine,
         }
+
+
+def time_original(model: Model, data: Prepared | None, seed: int) -> HostLatency | None:
+    """Times a model on this host, as `time_on_host`.
+
+    Args:
+        model: of any format that this host runs.
+        data: whose first example it is fed; a random one without data.
+        seed: of the random one.
+
+    Returns:
+        None when the shapes of its inputs are not known: UNTIMED says so.
+
+    Raises:
+        EdgeoptError: DATA_INVALID when the example does not fit it; else as `formats.open_runner`.
+    """
+    example = next(iter(data.splits.values())).take(slice(0, 1)) if data else None
+    described = formats.describe(model, example)
+    if example is None:
+        example = random_inputs(described.inputs, 1, seed)
+    return None if example is None else time_on_host(model, example, described.framework)
 
 
 def time_on_host(
@@ -74,6 +106,7 @@ def time_on_host(
     names = bind(inputs, example)
     check(inputs, names, example)
     feeds = {spec.name: stored(spec, example.inputs[names[spec.name]]) for spec in inputs}
+    begun = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
     end = time.perf_counter() + _LONGEST_S
     taken: list[float] = []
     for number in range(WARM_UPS + RUNS):
@@ -84,5 +117,11 @@ def time_on_host(
         if number >= WARM_UPS or start > end:
             taken.append(1000 * (time.perf_counter() - start))
     return HostLatency(
-        framework, statistics.fmean(taken), statistics.median(taken), len(taken), threads
+        framework,
+        statistics.fmean(taken),
+        statistics.median(taken),
+        len(taken),
+        threads,
+        begun,
+        platform.node(),
     )

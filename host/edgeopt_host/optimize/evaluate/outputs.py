@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 import zipfile
@@ -12,14 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeopt_host.optimize import formats
+from edgeopt_host.optimize import cache, formats
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.formats.runner import Runner
 from edgeopt_host.optimize.model import Model
 from edgeopt_host.optimize.tensors import Array
 
-# Counts up when outputs, or what is done to examples before, change.
-_VERSION = 1
 _NAMES = "names"
 
 
@@ -30,12 +27,16 @@ class Outputs:
         model: opened when outputs are first needed that are not kept.
         folder: of the files; made when it is not there. Those of many models and data may share it.
         data: what examples are from, as a digest.
+        fresh: whether files that are there already are not read, but written anew.
     """
 
-    def __init__(self, model: Model, folder: Path, data: str) -> None:
+    def __init__(self, model: Model, folder: Path, data: str, *, fresh: bool = False) -> None:
         self.model = model
         self._folder = folder
         self._data = data
+        self._fresh = fresh
+        self._written: set[Path] = set()
+        self._versions = cache.runtime_versions()
         self._runner: Runner | None = None
 
     def of(self, name: str, examples: Callable[[], Examples]) -> dict[str, Array]:
@@ -49,10 +50,11 @@ class Outputs:
             EdgeoptError: DATA_INVALID when the model does not take them.
         """
         file = self._file(name)
-        kept = _load(file)
+        kept = _load(file) if not self._fresh or file in self._written else None
         if kept is None:
             kept = formats.predict(self._opened(), examples())
             _save(file, kept)
+            self._written.add(file)
         return kept
 
     def _opened(self) -> Runner:
@@ -61,8 +63,12 @@ class Outputs:
         return self._runner
 
     def _file(self, name: str) -> Path:
-        parts = (_VERSION, self.model.format.value, self.model.digest, self._data, name)
-        key = hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+        key = cache.key(
+            model=[self.model.format.value, self.model.digest],
+            data=self._data,
+            name=name,
+            versions=self._versions,
+        )
         return self._folder / f"{key}.npz"
 
 

@@ -30,7 +30,7 @@ from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.technique import Progress
 from edgeopt_host.optimize.tensors import Array
 
-__all__ = ["Description", "Runner", "describe", "open_model", "open_runner", "predict"]
+__all__ = ["Description", "Runner", "describe", "open_model", "open_runner", "predict", "runnable"]
 
 
 class _Module(Protocol):
@@ -98,6 +98,11 @@ def open_model(
         ) from error
 
 
+def runnable(model: Model) -> bool:
+    """Whether something on this host opens and runs its format."""
+    return model.format in _MODULES
+
+
 def open_runner(model: Model, *, threads: int = 1) -> Runner:
     """Loads a model to run it on this host, with any number of examples at a time.
 
@@ -146,7 +151,7 @@ def predict(
 
 
 def _module(model: Model) -> _Module:
-    if model.format not in _MODULES:
+    if not runnable(model):
         raise EdgeoptError(
             f"{model.name} is a {model.format.value} model, which nothing on this host runs",
             "MODEL_UNSUPPORTED",

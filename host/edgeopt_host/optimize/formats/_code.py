@@ -16,11 +16,11 @@ import json
 import shutil
 import sys
 import types
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
 from edgeopt_host.errors import EdgeoptError, ModelFileError, UsageError
+from edgeopt_host.optimize._user_code import Finder
 
 FOLDER = "code"
 
@@ -64,7 +64,7 @@ def copy(file: Path, bundle: Path) -> str:
         raise UsageError(
             f"{file} cannot be imported under its name: rename it to letters and digits"
         )
-    finder = ModuleFinder(path=[str(root)])
+    finder = Finder(path=[str(root)])
     try:
         finder.import_hook(name)
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:

@@ -52,12 +52,16 @@ def int8(
         layers: patterns of the names of nodes to quantize; all by default.
         keep_float: patterns of names, or types, of nodes that stay float.
         activations: uint8 is fastest on x86; int8 suits ARM and other accelerators as well.
-        symmetric: activations have the zero point 0, as TensorRT wants it.
+        symmetric: activations have the zero point 0, as TensorRT wants it; with activations=int8.
         per_channel: a scale for each output channel instead of one for the whole weight.
         reduce_range: weights of 7 bits, which x86 processors without VNNI need.
     """
     if not 50 < percentile <= 100:  # noqa: PLR2004 - percent
         raise UsageError(f"percentile is {percentile}; it is above 50, and 100 at most")
+    if symmetric and activations != "int8":
+        raise UsageError(
+            f"symmetric=true needs activations=int8: the zero point of {activations} would be 128, not 0"
+        )
     known = qdq.operators()
     for operator in operators:
         if operator not in {graphs.ALL, *known}:
@@ -74,7 +78,8 @@ def int8(
         runner = formats.open_runner(source)
         calibrated = qdq.Calibrated(model, runner, calibration, settings, wanted, folder, progress)
         made, warnings = _loadable(calibrated, nodes, target)
-    if symmetric or (activations == "uint8" and not reduce_range):
+    # On x86 ONNX Runtime turns int8 activations into uint8, so that both saturate.
+    if not reduce_range:
         warnings.append(SATURATES)
     return {
         "calibrated_on": len(calibration),

@@ -62,7 +62,7 @@ def mixed(
 
     Args:
         budget_pt: how much the metric may fall on validation data, in points of a share such as accuracy,
-            else in the metric's unit; with a standard error to spare.
+            else in the metric's unit; with 95 % confidence.
         precisions: what to try. Layers that can have neither keep float16 weights, or float32 with
             activations=int8.
         activations: dynamic quantizes them as they come; int8 by ranges from calibration examples, and
@@ -258,14 +258,12 @@ def _fit(
 
     count = len(moves) - len(budget.longest(moves, fine))
     if count == len(moves) and not fine(()):
-        unit = original.metric.unit
-        raise EdgeoptError(
-            f"even with all weights in {measured[0].layer.levels[-1]} it loses "
-            f"{trials[count].drop.words(unit)} on {len(original.examples):,} validation examples, more than "
-            f"budget_pt={allowed:g} with a standard error to spare: "
-            f"{'use activations=dynamic, ' if bench.making.activations == 'int8' else ''}"
-            "give more examples, or allow more",
-            "BUDGET_EXCEEDED",
+        raise budget.exceeded(
+            f"with all weights in {measured[0].layer.levels[-1]}",
+            trials[count].drop,
+            allowed,
+            original.metric.unit,
+            "use activations=dynamic" if bench.making.activations == "int8" else "",
         )
     return _trimmed(bench, measured, after(count), trials[count], original, allowed)
 

@@ -49,7 +49,7 @@ def mixed(
 
     Args:
         budget_pt: what may be lost on validation examples, in the metric's unit: percentage points of
-            accuracy; with a standard error to spare.
+            accuracy; with 95 % confidence.
         engine: the quantized engine it is made for, stored in the file; auto is qnnpack, which runs on
             ARM and x86.
         per_channel: a scale for each output channel of weights rather than one for all.
@@ -88,12 +88,6 @@ def mixed(
     with modules.quiet(static.packing(wanted, observed.layers, module)):
         how = modules.write_ptl(observed.convert(left), target, calibration, wanted)
     kept = [name for name in observed.layers if name in chosen]
-    told = [*observed.warnings, *trial.drop.warnings(budget_pt, metric.unit)]
-    if not trial.drop.within(budget_pt):
-        told.append(
-            f"even with only {modules.shown(kept)} in int8 it loses {trial.drop.words(metric.unit)}, "
-            f"more than {budget_pt:g} with a standard error to spare"
-        )
     return {
         "engine": wanted,
         "sensitivity": [one.row("int8" if one.name in chosen else "float") for one in tried],
@@ -101,7 +95,7 @@ def mixed(
         "sensitivity_examples": len(some.examples),
         "quantized": kept,
         "fallback": [*observed.fallback, *(f"{name}: beyond the budget" for name in left)],
-        "warnings": told,
+        "warnings": [*observed.warnings, *trial.drop.warnings(budget_pt, metric.unit)],
         **how,
     }
 
@@ -171,7 +165,7 @@ def _sensitivity(bench: _Bench, module: Any, some: Original, progress: Progress)
 
 
 def _choose(bench: _Bench, tried: Sequence[_Tried], allowed: float) -> set[str]:
-    """The layers that become int8: as many as the budget allows, but one at least."""
+    """The layers that become int8: as many as the budget allows."""
 
     def harmless(some: Sequence[_Tried]) -> bool:
         kept = {one.name for one in some}
@@ -181,7 +175,10 @@ def _choose(bench: _Bench, tried: Sequence[_Tried], allowed: float) -> set[str]:
     by_harm = sorted(tried, key=lambda one: budget.harm(one.trial, one.bytes, allowed))
     chosen = budget.longest(by_harm, harmless)
     if not chosen:
-        return {by_harm[0].name}
+        least = by_harm[0].name
+        left = [one.name for one in tried if one.name != least]
+        unit = bench.original.metric.unit
+        raise budget.exceeded(f"with only {least} in int8", bench.whole(left).drop, allowed, unit)
     # Some need not be float after all; the largest first.
     for one in sorted(tried, key=lambda one: -one.bytes):
         if one not in chosen and harmless([*chosen, one]):

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from edgeopt_host._text import plain
-from edgeopt_host.report import _history, _history_words, _units, optimization
+from edgeopt_host.report import _history, _history_warnings, _history_words, _units, optimization
 from edgeopt_host.report._history import NOT_MEASURED, ORIGINAL, REFERENCE, Figure, Made, at
 from edgeopt_host.report.html import _optimize_plots as plots
 from edgeopt_host.report.html import _optimize_steps as steps
@@ -40,10 +40,10 @@ def view(history: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": f"Optimization of {name}",
         "command": at(history, "command") or "",
-        "time": str(at(history, "time") or "").replace("T", " ")[:16],
+        "time": _history.clock(history),
         "seed": at(history, "seed"),
-        "warnings": _history.warnings(history),
-        "failed": any(not one.done for one in made),
+        "warnings": _history_warnings.warnings(history),
+        "failed": any(one.error or not one.done for one in made),
         "findings": [(one, signed(_history_words.words(history, one))) for one in made[1:]],
         "notes": list(optimization.notes(history)),
         "score": _history.metric(history),
@@ -151,7 +151,7 @@ def _device(
         if device.local:
             cells.append(("Against original", _history.against_original(history, measured)))
         cells += [
-            ("FPS", Figure(NOT_MEASURED if fps is None else _units.number(fps))),
+            ("FPS (mean)", Figure(NOT_MEASURED if fps is None else _units.number(fps))),
             ("Model's memory", Figure(_memory(memory))),
             ("Accuracy there", _history.score(measured.get("accuracy"), points=True)),
         ]
@@ -163,6 +163,7 @@ def _device(
         "titles": titles,
         "rows": rows,
         "reference": _history.reference_name(device, made),
+        "warnings": _history_warnings.of_device(device, {one.id: one.title for one in made}),
     }
 
 
@@ -184,7 +185,7 @@ def _generalization(
 def _robustness(history: Mapping[str, Any], made: Sequence[Made]) -> dict[str, Any] | None:
     """Of each corruption and severity, the score of each model and how far it fell."""
     points = _history.in_points(history)
-    unit = str(at(history, "metric", "unit") or "")
+    unit = _history.unit(history)
     tables = {
         one.id: {
             _corruption(entry): entry for entry in _history.items(one.evaluation, "robustness")

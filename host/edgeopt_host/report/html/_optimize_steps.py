@@ -16,7 +16,9 @@ _CLASSES = 40
 _LAYERS = 40
 _SUMMARIES = ("macro avg", "weighted avg", "micro avg", "samples avg")
 # Notes that have a place of their own.
-_PLACED = {"sensitivity", "validation", "engine", "fallback", "warnings"}
+_PLACED = {"sensitivity", "validation", "agreement", "engine", "fallback", "warnings"}
+# Empty, these leave nothing out.
+_ALL = ("operators", "layers")
 
 
 def minus(figure: Figure) -> Figure:
@@ -30,11 +32,11 @@ def signed(text: str) -> str:
 
 
 def detail(history: Mapping[str, Any], made: Made, original: Made) -> dict[str, Any]:
-    layers = _sensitivity(_history.items(made.step, "notes", "sensitivity"))
+    layers = _sensitivity(_history.items(made.step, "notes", "sensitivity"), _unit(history, made))
     return {
         "title": made.title,
         "words": signed(_history_words.words(history, made)) if made.step else "",
-        "failed": not made.done,
+        "failed": bool(made.error) or not made.done,
         "facts": [*_made(made), *_content(made)],
         "layers": layers,
         "folded": len(layers) > _LAYERS,
@@ -60,7 +62,7 @@ def data(history: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Field data", at(found, "field") or ""),
         ("Examples", ", ".join(sizes)),
         ("Labels", _labels(labels)),
-        ("Left out as duplicates", _history.flat(at(found, "duplicates") or "")),
+        ("Left out as duplicates", _duplicates(at(found, "duplicates"))),
         ("Digest", f"sha256 {str(digest)[:16]}…" if digest else ""),
     ]
     return [(title, str(text)) for title, text in rows if text]
@@ -98,11 +100,11 @@ def _made(made: Made) -> list[tuple[str, str]]:
     others = [
         (plain(str(name)).replace("_", " ").capitalize(), _history.flat(note))
         for name, note in (notes.items() if isinstance(notes, Mapping) else ())
-        if name not in _PLACED
+        if name not in _PLACED and note is not None
     ]
     return _known([
         ("Made of", plain(made.source)),
-        ("Parameters", _history.flat(step.get("parameters") or {}) or "none"),
+        ("Parameters", _parameters(step.get("parameters")) or "none"),
         ("Examples used", counts or "none"),
         ("Took", took),
         ("Versions", _history.flat(step.get("versions") or {})),
@@ -110,6 +112,7 @@ def _made(made: Made) -> list[tuple[str, str]]:
          "may give other bytes: the technique is not deterministic"),
         ("Engine", str(at(notes, "engine") or "")),
         ("Stayed in float", _fallback(at(notes, "fallback"))),
+        ("Agrees with source", _agreement(at(notes, "agreement"))),
         ("Lost on validation examples", _validation(at(notes, "validation"))),
         *others,
         ("Digest", _digest(made)),
@@ -137,6 +140,32 @@ def _content(made: Made) -> list[tuple[str, str]]:
     ])  # fmt: skip
 
 
+def _parameters(given: Any) -> str:
+    if not isinstance(given, Mapping):
+        return ""
+    told = {key: "all" if key in _ALL and one == [] else one for key, one in given.items()}
+    return _history.flat(told)
+
+
+def _agreement(found: Any) -> str:
+    """How far outputs are those of its source: "100 % same class, outputs differ by 9e-07 at most"."""
+    figure = _history.agreement(found)
+    return "" if figure == _history.NOTHING else f"{figure.text}, {figure.behind}".rstrip(", ")
+
+
+def _duplicates(counts: Any) -> str:
+    """Of what was left out, how many are in what: "12 in test, 31 repeated"."""
+    if not isinstance(counts, Mapping):
+        return ""
+    known = {name: _history.number(counts, name) for name in counts}
+    told = [
+        f"{count:,.0f} {plain(str(name)).replace('_', ' ')}"
+        for name, count in known.items()
+        if count
+    ]
+    return ", ".join(told) or ("none" if None not in known.values() else "")
+
+
 def _fallback(operators: Any) -> str:
     return _history.flat(operators) if operators else ""
 
@@ -146,10 +175,10 @@ def _validation(found: Any) -> str:
     lost = _history.number(found, "drop_pt")
     if lost is None:
         return ""
-    error, count = _history.number(found, "standard_error"), _history.number(found, "examples")
+    error = _history.number(found, "standard_error")
     told = signed(_history.difference(lost, str(at(found, "unit") or "")))
     told += "" if error is None else f" (standard error {error:.2g})"
-    return told if count is None else f"{told}, {count:,.0f} examples"
+    return ", ".join(one for one in (told, _history.examples(found)) if one)
 
 
 def _digest(made: Made) -> str:
@@ -161,7 +190,13 @@ def _known(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(title, text) for title, text in rows if text]
 
 
-def _sensitivity(layers: Sequence[Any]) -> list[dict[str, str]]:
+def _unit(history: Mapping[str, Any], made: Made) -> str:
+    """Of what layers lose."""
+    own = at(made.step, "notes", "validation", "unit")
+    return _history.unit(history) if own is None else str(own)
+
+
+def _sensitivity(layers: Sequence[Any], unit: str) -> list[dict[str, str]]:
     """Layers, those that cost most when they alone are quantized first; unmeasured ones last."""
 
     def order(layer: Any) -> tuple[bool, float]:
@@ -172,7 +207,7 @@ def _sensitivity(layers: Sequence[Any]) -> list[dict[str, str]]:
         {
             "layer": str(at(layer, "layer") or "unnamed"),
             "operator": str(at(layer, "operator") or ""),
-            "drop": _shown(layer, "drop_pt", lambda x: signed(_history.difference(x, "pt"))),
+            "drop": _shown(layer, "drop_pt", lambda x: signed(_history.difference(x, unit))),
             "error": _shown(layer, "output_error", lambda x: f"{x:.2g}"),
             "size": _shown(layer, "bytes", _units.size),
             "time": _shown(layer, "time_ratio", lambda x: f"× {x:.2f}"),  # noqa: RUF001 - times

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,18 @@ from sklearn.metrics import accuracy_score
 import digits
 import tiny
 from edgeopt_host.errors import EdgeoptError
-from edgeopt_host.optimize import _child
+from edgeopt_host.optimize import _child, cache
 from edgeopt_host.optimize.data import prepare
-from edgeopt_host.optimize.evaluate import job
+from edgeopt_host.optimize.data.examples import Examples
+from edgeopt_host.optimize.evaluate import evaluation, job
+from edgeopt_host.optimize.evaluate.host import UNTIMED
 from edgeopt_host.optimize.evaluate.size import Size, files
 from edgeopt_host.optimize.model import Format, Model
 
 EXAMPLES = 1797 - digits.TRAINED
 KEYS = {
     "size", "parameters", "macs", "dtypes", "operators", "scores", "drop", "agreement", "robustness",
-    "host", "warnings",
+    "host", "warnings", "metric",
 }  # fmt: skip
 
 
@@ -78,6 +82,10 @@ def test_the_original(tmp_path: Path, data: str) -> None:
     assert host["framework"].startswith("onnxruntime")
     assert (host["runs"], host["threads"]) == (100, 1)
     assert host["fps"] == pytest.approx(1000 / host["mean_ms"])
+    age = dt.datetime.now(dt.timezone.utc) - dt.datetime.fromisoformat(host["time"])
+    assert dt.timedelta(0) <= age < dt.timedelta(hours=1)
+    assert host["machine"] == platform.node()
+    assert found["metric"] == {"name": "accuracy", "unit": "pt"}
     assert found["warnings"] == []
     assert steps == sorted(steps)
     for row in found["robustness"]:
@@ -151,6 +159,101 @@ def test_the_originals_outputs_are_computed_once(tmp_path: Path, data: str) -> N
             path.write_bytes(path.read_bytes()[:-30])
     digits.classifier(original)
     assert run(model, original, data)["scores"] == first["scores"]
+
+
+def test_outputs_of_other_versions_or_code_are_not_taken(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = digits.classifier(tmp_path / "a.onnx")
+    folder = tmp_path / "outputs"
+    first = run(model, model, data, robustness=False, host=False)
+    kept = set(folder.iterdir())
+    assert run(model, model, data, robustness=False, host=False) == first
+    assert set(folder.iterdir()) == kept
+    now = cache.runtime_versions()
+    monkeypatch.setattr(cache, "runtime_versions", lambda: now | {"onnxruntime": "0.0.1"})
+    assert run(model, model, data, robustness=False, host=False) == first
+    assert len(set(folder.iterdir())) == 2 * len(kept)
+
+
+def test_a_fresh_run_computes_outputs_again(tmp_path: Path, data: str) -> None:
+    original = digits.classifier(tmp_path / "a.onnx")
+    model = digits.classifier(tmp_path / "b.onnx", noise=0.15)
+    folder = tmp_path / "outputs"
+    expected = run(model, original, data)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # Outputs that are wrong, in files that are whole.
+    for path in folder.iterdir():
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        np.savez(path, **{n: a if n == "names" else a * np.float32(0) for n, a in arrays.items()})
+    assert run(model, original, data)["scores"] != expected["scores"]
+    assert run(model, original, data, fresh=True) == expected
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+    assert run(model, original, data) == expected
+
+
+def test_random_outputs_are_of_the_inputs_that_were_fed(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((32, 4), np.float32)
+    given = [
+        Examples({"": x}),
+        Examples({"x": x}),
+        Examples({"": x.astype(np.float64)}),
+        Examples({"": x.reshape(32, 2, 2)}),
+        Examples({"": x + 1}),
+    ]
+    assert len({evaluation.digest(one) for one in given}) == len(given)
+    assert evaluation.digest(Examples({"": x.copy()})) == evaluation.digest(given[0])
+    # Of two seeds, in files of their own.
+    model = digits.classifier(tmp_path / "a.onnx")
+    other = digits.classifier(tmp_path / "b.onnx", noise=0.15)
+    first = run(other, model, None, seed=1)
+    assert run(other, model, None, seed=2)["agreement"] != first["agreement"]
+    assert len(list((tmp_path / "outputs").iterdir())) == 4
+
+
+def test_the_original_is_timed_alone(tmp_path: Path, data: str) -> None:
+    model = digits.classifier(tmp_path / "a.onnx")
+    found = run(model, model, data, robustness=False, host=False)
+    assert found["host"] is None
+    assert found["warnings"] == []
+    for given in (data, None):
+        timed = job.time_host(told(model), given)
+        assert timed is not None
+        assert (timed["runs"], timed["machine"]) == (100, platform.node())
+    free = model.with_name("free.onnx")
+    onnx.save(_free(onnx.load(str(model))), str(free))
+    assert job.time_host(told(free), None) is None
+    assert UNTIMED in run(free, free, None)["warnings"]
+
+
+def _free(model: onnx.ModelProto) -> onnx.ModelProto:
+    """With an input of which only the number of axes is known."""
+    for number, axis in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
+        axis.dim_param = f"n{number}"
+    return model
+
+
+def test_of_what_nothing_here_runs_the_size_is_told(tmp_path: Path, data: str) -> None:
+    original = digits.classifier(tmp_path / "a.onnx")
+    (tmp_path / "b.pte").write_bytes(original.read_bytes()[:1000])
+    found = job.run(
+        told(tmp_path / "b.pte", Format.PTE),
+        told(original),
+        data,
+        None,
+        outputs_cache=str(tmp_path / "outputs"),
+    )
+    assert set(found) == KEYS
+    assert found["size"]["bytes"] == 1000
+    assert found["size"]["compression_ratio"] == original.stat().st_size / 1000
+    (warning,) = found["warnings"]
+    assert "nothing on this host runs pte models" in warning
+    unknown = ("parameters", "macs", "drop", "agreement", "host")
+    assert all(found[key] is None for key in unknown)
+    assert found["scores"] == found["dtypes"] == found["operators"] == {}
+    assert found["robustness"] == []
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_labels_that_do_not_fit_the_outputs(tmp_path: Path, data: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeopt_host.errors import EdgeoptError, UsageError
+from edgeopt_host.optimize import metric
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.metric import Metric
 
@@ -150,7 +152,9 @@ def test_a_metric_of_ones_own_may_have_one_score_for_all(tmp_path: Path) -> None
             r"returned the shape \[3\] for 4 examples",
         ),
         ("def f(outputs, labels):\n    return 'good'", "failed with ValueError"),
-        ("raise RuntimeError('no')", "cannot be loaded: RuntimeError: no"),
+        ("def f(outputs, labels):\n    raise SystemExit(3)", "failed with SystemExit: 3"),
+        ("raise RuntimeError('no')", r"own\.py failed with RuntimeError: no"),
+        ("import no_such_package", "needs the Python package no_such_package"),
     ],
 )
 def test_what_is_wrong_with_ones_own_is_told(tmp_path: Path, body: str, message: str) -> None:
@@ -165,3 +169,29 @@ def test_what_is_wrong_with_ones_own_is_told(tmp_path: Path, body: str, message:
 def test_what_is_no_metric_is_refused(spec: str) -> None:
     with pytest.raises(UsageError):
         Metric.of(spec, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("acuracy", "there is no metric 'acuracy'; a metric is accuracy"),
+        ("top0", "there is no metric 'top0'"),
+        ("nowhere.py:score", "cannot read nowhere.py, which was to hold the metric"),
+    ],
+)
+def test_what_can_be_no_metric_is_refused_before_anything_runs(spec: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        metric.check(spec)
+
+
+@pytest.mark.parametrize("spec", ["accuracy", "top5", "top-5", "agreement", "package.module:score"])
+def test_what_may_be_a_metric_is_not_refused(spec: str) -> None:
+    metric.check(spec)
+
+
+def test_a_metric_that_gives_nan_has_failed(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("def score(outputs, labels):\n    return [float('nan')] * len(labels)\n")
+    found = Metric.of(f"{own}:score", np.zeros(3, np.int64))
+    with pytest.raises(EdgeoptError, match="returned 3 scores of 3 that are no finite numbers"):
+        found.values({"out": np.zeros((3, 2))}, Examples({"": np.zeros(3)}, np.zeros(3, np.int64)))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import models
 import ocr
 from edgeopt_host.errors import EdgeoptError, UsageError
 from edgeopt_host.optimize import formats
+from edgeopt_host.optimize.budget import Drop, Trial
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.metric import Metric
 from edgeopt_host.optimize.model import Format, Model
@@ -226,9 +228,23 @@ def test_every_calibration(
 
 
 def test_saturation_is_told(mlp: Model, digits: dict[str, Examples], tmp_path: Path) -> None:
-    for given in ({"symmetric": True}, {"reduce_range": False}):
-        notes = _apply("int8", mlp, tmp_path / "made.onnx", digits, **given)
-        assert "VNNI" in notes["warnings"][0]
+    for given in ({}, {"symmetric": True, "activations": "int8"}):
+        made = tmp_path / "made.onnx"
+        assert _apply("int8", mlp, made, digits, **given)["warnings"] == []
+        (told,) = _apply("int8", mlp, made, digits, reduce_range=False, **given)["warnings"]
+        assert "VNNI" in told
+
+
+def test_symmetric_activations_have_the_zero_point_0(
+    mlp: Model, digits: dict[str, Examples], tmp_path: Path
+) -> None:
+    made = tmp_path / "made.onnx"
+    _apply("int8", mlp, made, digits, symmetric=True, activations="int8")
+    model = onnx.load(str(made))
+    values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    points = [values[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert points
+    assert all(one.dtype == np.int8 and (one == 0).all() for one in points)
 
 
 @pytest.mark.parametrize(
@@ -237,6 +253,7 @@ def test_saturation_is_told(mlp: Model, digits: dict[str, Examples], tmp_path: P
         ("dynamic", {"operators": ("Convolution",)}, "'Convolution'"),
         ("int8", {"operators": ("Convolution",)}, "'Convolution'"),
         ("int8", {"percentile": 3.0}, "percentile is 3"),
+        ("int8", {"symmetric": True}, "symmetric=true needs activations=int8"),
         ("int8", {"keep_float": ("head*",)}, "'head*'"),
         ("int4", {"block": 33}, "block is 33"),
     ],
@@ -309,9 +326,9 @@ def test_what_is_made_suits_old_runtimes(digits: dict[str, Examples], tmp_path: 
 def _mixed(
     source: Model, target: Path, digits: dict[str, Examples], metric: Metric, **given: Any
 ) -> Notes:
-    given = {"method": "static", "examples": 300, "metric": metric, "progress": _ignore, **given}
-    given |= {"calibration": digits["calibration"], "validation": digits["validation"]}
-    return onnx_mixed.mixed(source, target, **given)
+    given = {"method": "static", "examples": 300, "metric": metric, "seed": 0, **given}
+    given |= {name: digits[name] for name in ("calibration", "validation")}
+    return onnx_mixed.mixed(source, target, progress=_ignore, **given)
 
 
 def test_mixed_keeps_float_what_hurts(
@@ -320,10 +337,13 @@ def test_mixed_keeps_float_what_hurts(
     _apply("int8", touchy, tmp_path / "all.onnx", digits)
     float_score = _score(touchy, digits["test"], metric)
     assert _score(tmp_path / "all.onnx", digits["test"], metric) < float_score - 0.1
-    notes = _mixed(touchy, tmp_path / "made.onnx", digits, metric, faster=False)
+    notes = _mixed(touchy, tmp_path / "made.onnx", digits, metric, faster=False, budget_pt=2.0)
     chosen = {one["layer"]: one["chosen"] for one in notes["sensitivity"]}
     assert chosen == {"one": "float", "two": "int8", "three": "int8"}
-    assert notes["drop_pt"] <= 0.5
+    lost = notes["validation"]
+    assert lost["drop_pt"] + 1.645 * lost["standard_error"] <= 2
+    assert (lost["unit"], lost["examples"], notes["sensitivity_examples"]) == ("pt", 300, 300)
+    assert notes["warnings"] == []
     assert [one.partition(" ")[0] for one in notes["fallback"]] == ["one"]
     assert _score(tmp_path / "made.onnx", digits["test"], metric) > float_score - 0.03
     (one,) = (line for line in notes["sensitivity"] if line["layer"] == "one")
@@ -335,15 +355,52 @@ def test_mixed_keeps_float_what_hurts(
 def test_mixed_measures_time_and_says_when_nothing_is_left(
     touchy: Model, mlp: Model, digits: dict[str, Examples], metric: Metric, tmp_path: Path
 ) -> None:
-    with pytest.raises(EdgeoptError, match="the least harmful is one") as caught:
+    with pytest.raises(EdgeoptError, match="with only one in 8 bits it loses") as caught:
         _mixed(touchy, tmp_path / "none.onnx", digits, metric, layers=("one",))
-    assert caught.value.reason == "CONVERSION_FAILED"
+    assert caught.value.reason == "BUDGET_EXCEEDED"
     assert list(tmp_path.iterdir()) == []
     # Matrices of this size are faster in 8 bits on every processor.
     notes = _mixed(mlp, tmp_path / "made.onnx", digits, metric, method="dynamic", budget_pt=3.0)
     assert notes["time_ratio"] <= 1
     assert any(one["chosen"] == "int8" for one in notes["sensitivity"])
     assert all(one["time_ratio"] > 0 for one in notes["sensitivity"])
+
+
+class _Judge:
+    """Of layers a, b, c: what sets of them cost is made up, as times of real ones scatter."""
+
+    def __init__(self, metric: Metric, folder: Path, times: dict[str, float]) -> None:
+        self.original = SimpleNamespace(metric=metric)
+        self.maker = SimpleNamespace(folder=folder)
+        self.source = SimpleNamespace(path=folder)
+        self._times = times
+
+    def together(self, some: Sequence[Any]) -> Trial:
+        names = {one.layer.name for one in some}
+        return Trial(Drop(2.0 if names == {"a", "b"} else 0.0, 0.0, 100), 0.0)
+
+    def time(self, names: Collection[str], _feed: object) -> float:
+        return self._times["".join(sorted(names))]
+
+
+def test_mixed_times_what_is_left_in_the_end(
+    metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_mixed.onnx_time, "operators_us", lambda *_: 1.0)
+    tried: list[Any] = [
+        SimpleNamespace(layer=SimpleNamespace(name=name, bytes=8), trial=trial, time_ratio=ratio)
+        for name, ratio, error in (("a", 0.1, 0.3), ("b", 0.2, 0.2), ("c", 0.3, 0.1))
+        for trial in [Trial(Drop(0.0, 0.0, 100), error)]
+    ]
+    # All are slow; a and b are not, but cost too much; so only b is left.
+    times = {"abc": 1.1, "a": 0.5, "ab": 0.6, "b": 0.7}
+    judge: Any = _Judge(metric, tmp_path, times)
+    chosen, notes = onnx_mixed._choose(tried, judge, {"x": np.zeros(1)}, 0.5, _ignore)
+    assert [one.layer.name for one in chosen] == ["b"]
+    assert notes["time_ratio"] == 0.7
+    judge = _Judge(metric, tmp_path, {**times, "b": 1.2})
+    with pytest.raises(EdgeoptError, match="slower on this processor: faster=false"):
+        onnx_mixed._choose(tried, judge, {"x": np.zeros(1)}, 0.5, _ignore)
 
 
 def test_the_recognizer_collapses_when_all_is_dynamic_and_not_with_the_default(

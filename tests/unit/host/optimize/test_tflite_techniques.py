@@ -198,8 +198,10 @@ def test_models_that_old_runtimes_refuse_are_told(results: dict[str, Any]) -> No
 @pytest.mark.parametrize("name", ["mixed", "mixed keras", "mixed exactly"])
 def test_mixed_precision_keeps_to_its_budget(results: dict[str, Any], name: str) -> None:
     notes = results[name]["notes"]
-    assert notes["validation"]["drop_pt"] <= (0 if name == "mixed exactly" else 0.5)
-    assert notes["validation"]["examples"] == 400
+    lost = notes["validation"]
+    allowed = 0 if name == "mixed exactly" else 0.5
+    assert lost["drop_pt"] + 1.645 * lost["standard_error"] <= allowed + 1e-9
+    assert (lost["unit"], lost["examples"], notes["sensitivity_examples"]) == ("pt", 400, 200)
     rows = notes["sensitivity"]
     assert [one["operator"] for one in rows] == [
         "CONV_2D",

@@ -300,8 +300,9 @@ def mixed(folder: Path) -> dict[str, Any]:
     examples = vectors(400)
     examples.inputs[""][:, 0] = 0
     agreement = Metric.of("agreement", None)
-    return {
-        str(budget): torch_mixed.mixed(
+
+    def made(budget: float, **given: Any) -> Any:
+        return torch_mixed.mixed(
             model(folder, "Sensitive"),
             folder / f"m{budget}.ptl",
             per_channel=False,
@@ -311,9 +312,13 @@ def mixed(folder: Path) -> dict[str, Any]:
             metric=agreement,
             seed=0,
             progress=silent,
+            **given,
         )
-        for budget in (1.0, 100.0)
-    }
+
+    found = {str(budget): made(budget) for budget in (2.0, 100.0)}
+    found["beyond"] = refusal(lambda: made(0.1, keep_float=("robust", "last")))
+    found["left"] = (folder / "m0.1.ptl").exists()
+    return found
 
 
 def in_child(case: Any, folder: Path) -> Any:
@@ -376,14 +381,19 @@ def test_inputs_outputs_and_other_kinds_of_models(tmp_path: Path) -> None:
 
 def test_mixed_keeps_what_hurts_in_float(tmp_path: Path) -> None:
     found = in_child(mixed, tmp_path)
-    careful, careless = found["1.0"], found["100.0"]
+    careful, careless = found["2.0"], found["100.0"]
     by_name = {row["layer"]: row for row in careful["sensitivity"]}
     assert by_name["delicate"]["drop_pt"] > by_name["robust"]["drop_pt"]
     assert by_name["delicate"]["chosen"] == "float"
     assert by_name["robust"]["chosen"] == "int8"
-    assert careful["validation_drop"] <= 1.0
+    lost = careful["validation"]
+    assert lost["drop_pt"] + 1.645 * lost["standard_error"] <= 2.0
+    assert (lost["unit"], lost["examples"]) == ("pt", 400)
     assert careless["quantized"] == ["delicate", "robust", "last"]
-    sizes = [(tmp_path / f"m{budget}.ptl").stat().st_size for budget in ("1.0", "100.0")]
+    assert found["beyond"]["reason"] == "BUDGET_EXCEEDED"
+    assert found["beyond"]["message"].startswith("even with only delicate in int8 it loses ")
+    assert not found["left"]
+    sizes = [(tmp_path / f"m{budget}.ptl").stat().st_size for budget in ("2.0", "100.0")]
     assert sizes[0] > sizes[1]
 
 

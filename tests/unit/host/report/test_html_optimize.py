@@ -30,9 +30,11 @@ def test_it_shows_the_whole_way(whole: str) -> None:
         "+0.16 pt \u22120.03 to +0.37, 10,000 examples", "99 % same class outputs differ by 0.032 at most",
         "Failed: UNSUPPORTED_OPERATOR", "made of 3", "Noise, severity 1", "drop +3.00 pt",
         "97.02 % no interval",
-        "io int8, strict yes, layers none", "200 calibration, 5000 validation", "tensorflow 2.21.0",
+        "io int8, strict yes, layers all", "200 calibration, 5000 validation", "tensorflow 2.21.0",
+        "Lost on validation examples +0.21 pt (standard error 0.096), 5,000 examples",
         "may give other bytes", "taken from the cache", "Stayed in float", "SOFTMAX, MEAN",
-        "calibration 200 of x_train", "in_test 12", 'technique = "quantize:int8" io = "int8"',
+        "calibration 200 of x_train", "Left out as duplicates 12 in test, 31 repeated",
+        'technique = "quantize:int8" io = "int8"',
     ):  # fmt: skip
         assert part in text, part
 
@@ -41,8 +43,65 @@ def test_both_speed_ups_are_shown_where_there_are_both(whole: str) -> None:
     text = told(whole)
     pi4, local = re.findall(r"3 quantize:mixed (\d[\d.]+ .s \d.*?) 5 quantize:float16 not", text)
     assert re.match(r"3\.18 ms 3\.11 to 3\.24 1\.64. 1\.61 to 1\.67 315", pi4)
-    assert re.match(r"799 µs 767 to 831 1\.64. 1\.57 to 1\.70 39\.13. no interval 1251", local)
+    assert re.match(r"799 µs 767 to 831 1\.64. 1\.57 to 1\.70 39. no interval 1251", local)
     assert "RUNTIME_UNAVAILABLE: the device has no runtime" in text
+
+
+def test_a_model_that_could_not_be_evaluated_says_why() -> None:
+    history = sample_history()
+    history["steps"] = history["steps"][:1]
+    error = {"reason": "METRIC_FAILED", "message": "own.py:score raised ZeroDivisionError"}
+    history["steps"][0] |= {"error": error, "evaluation": None}
+    page = html.optimize(history)
+    # Among the findings, and with the step.
+    assert told(page).count("not evaluated: METRIC_FAILED: own.py:score raised ZeroDiv") == 2
+    assert 'class="banner fail"' in page
+    assert 'class="banner fail"' not in html.optimize(sample_history() | {"steps": []})
+
+
+def test_what_layers_lose_is_in_the_metrics_unit() -> None:
+    history = sample_history()
+    notes = history["steps"][2]["notes"]
+    for unit, shown in (("dB", "+41.2 dB 0"), ("", "+41.2 0"), ("pt", "+41.20 pt 0")):
+        notes["validation"]["unit"] = unit
+        assert f"conv2d_4/Conv2D float {shown}." in told(html.optimize(history))
+    notes["validation"] = None
+    history["metric"]["unit"] = "dB"
+    assert "conv2d_4/Conv2D float +41.2 dB" in told(html.optimize(history))
+
+
+def test_the_originals_latency_has_its_time(whole: str) -> None:
+    assert "timed 2026-11-24 18:39 UTC" in told(whole)
+    assert "Made 2026-11-24 18:40 UTC with the seed 7." in told(whole)
+
+
+def test_all_warnings_of_a_device_are_with_its_speed(whole: str) -> None:
+    warning = "reference, 1 convert:tflite, 2 quantize:int8, 3 quantize:mixed: local was noisy"
+    assert f"Warnings while it was measured: 1 {warning} " in told(whole)
+    assert whole.count("<summary>Warnings") == 1
+
+
+def test_notes_are_words() -> None:
+    history = sample_history()
+    agreement = history["steps"][2]["evaluation"]["agreement"] | {"examples": 1}
+    history["steps"][0]["notes"] = {"agreement": agreement, "batch": None, "way": "script"}
+    history["data"]["duplicates"] = {"in_test": 0, "in_validation": 0, "repeated": 0}
+    text = told(html.optimize(history))
+    assert (
+        "Agrees with source 99 % same class, outputs differ by 0.032 at most, mean 0.0016, "
+        "1 example Way script Digest"
+    ) in text
+    assert "Left out as duplicates none Digest" in text
+    assert "per_output" not in text
+
+
+def test_scores_are_alike_where_only_drops_have_a_unit() -> None:
+    history = sample_history()
+    history["metric"] = None
+    text = told(html.optimize(history))
+    assert "90.86 % 90.30 % to 91.42 %" in text
+    assert "drop +3.00 pt" in text
+    assert "0.909 " not in text
 
 
 def test_layers_are_sorted_by_what_they_cost(whole: str) -> None:

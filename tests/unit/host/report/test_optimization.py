@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgeopt_host.report import _history, _history_words, optimization
+from edgeopt_host.report import _history, _history_warnings, _history_words, optimization
 from sample_history import COLLAPSE, DIFFERS, empty_history, sample_history
 from sample_reports import HOSTILE
 
@@ -57,6 +57,19 @@ def test_a_failed_step_says_why() -> None:
     ) in text
 
 
+def test_a_model_that_could_not_be_evaluated_says_why() -> None:
+    history = sample_history()
+    error = {"reason": "METRIC_FAILED", "message": "own.py:score raised ZeroDivisionError."}
+    history["steps"][4] |= {"error": error, "evaluation": None}
+    text = optimization.render(history)
+    assert "5 steps, 1 without a result, 1 not evaluated, data" in text.splitlines()[0]
+    assert (
+        "5 quantize:float16: 240 KB, not compared with the original's size; not evaluated: METRIC_FAILED: "
+        "own.py:score raised ZeroDivisionError; not measured on pi4"
+    ) in text
+    assert line(text, "5 quantize:float16 ").endswith(" not evaluated")
+
+
 def test_where_steps_go_on_from_each_other_nothing_says_from_what() -> None:
     history = sample_history()
     assert " From " in line(optimization.render(history), "Step")
@@ -74,6 +87,12 @@ def test_where_steps_go_on_from_each_other_nothing_says_from_what() -> None:
         ({"value": 0.5, "low": 0.3, "high": 0.7, "unit": "pt"}, "score falls by 0.50 pt (0.30 to 0.70)"),
         ({"value": -0.5, "low": -0.7, "high": -0.3, "unit": "pt"}, "rises by 0.50 pt (0.30 to 0.70)"),
         ({"value": 0.0123, "low": 0.01, "high": 0.02, "unit": ""}, "falls by 0.0123 (0.01 to 0.02)"),
+        ({"value": 1.0, "low": -4.5, "high": 5.6, "unit": "pt", "examples": 40},
+         "40 test examples cannot tell whether the score changed (drop -4.50 to +5.60 pt)"),
+        ({"value": 1.0, "low": -4.0, "high": 5.9, "unit": "pt"}, "no change of score found"),
+        ({"value": 9.0, "low": -90.0, "high": 80.0, "unit": ""}, "no change of score found"),
+        ({"value": 20.0, "low": 12.0, "high": 28.0, "unit": "pt", "examples": 1},
+         "falls by 20.00 pt (12.00 to 28.00), which 1 test example cannot tell more closely"),
     ],
 )  # fmt: skip
 def test_a_drop_is_told_with_what_is_known_of_it(drop: Any, told: str) -> None:
@@ -101,7 +120,7 @@ def test_a_size_is_told_against_the_original(size: Any, told: str) -> None:
         ({"error": {"reason": "BUSY", "message": "it is busy"}}, "not measured on pi4 (BUSY: it is busy)"),
         ({"p50_latency_ms": 2.0}, "speed-up on pi4 not measured"),
         ({"p50_latency_ms": 2.0, "speedup": {"value": 2.0}},
-         "on pi4 2.00 times as fast as the first float conversion (no interval)"),
+         "on pi4 2.0 times as fast as the first float conversion (no interval)"),
         ({"p50_latency_ms": 2.0, "speedup": {"value": 2.0, "low": 1.8, "high": 2.2}}, "(1.80 to 2.20)"),
         ({"p50_latency_ms": 2.0, "speedup": {"value": 1.1, "low": 0.9, "high": 1.2}},
          "no difference in speed from the first float conversion found on pi4 (0.90 to 1.20 times)"),
@@ -146,9 +165,79 @@ def test_a_device_that_measured_two_formats_is_told_once_for_each_model() -> Non
     assert "pi4 onnx p50" in text
 
 
-def test_warnings_of_devices_stand_once_for_all_models() -> None:
-    text = optimization.render(sample_history())
-    assert "! on local (reference, 1, 2, 3): local was noisy\n" in text
+WAITED = (
+    "the measuring thread waited {} % of the time that it wanted a CPU: other work disturbs this device; "
+    "stop it, or use fewer --threads or more --launches"
+)
+QUEUE = (
+    "4 processes and threads want to run on 2 cores: stop other work on the device (top shows it)"
+)
+DISTURBED = "latencies on local were disturbed by other work"
+FEW = (
+    "{} inferences say little about p95 and p99; measure longer with --duration or more --launches"
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (["it was hot"], ["it was hot"], "on local: it was hot"),
+        ([WAITED.format(58), QUEUE], [],
+         f"{DISTURBED} (58 % of the time waited for a CPU): stop it and run again"),
+        ([WAITED.format(58)], [QUEUE, WAITED.format(100)],
+         f"{DISTURBED} (58 to 100 % of the time waited for a CPU): stop it and run again"),
+        ([QUEUE], ["it was hot"],
+         f"{DISTURBED}: stop it and run again; it was hot"),
+        ([FEW.format(60)], [FEW.format(80)], "on local: 60 inferences say little about p95 and p99"),
+        (["it was hot"], ["it was cold", "it was wet"],
+         "on local: it was hot; 2 more under Speed in report.html"),
+        ([], [], None),
+    ],
+)  # fmt: skip
+def test_warnings_of_a_device_are_one_sentence(
+    first: list[str], second: list[str], told: str | None
+) -> None:
+    def device(format_: str, warnings: list[str]) -> dict[str, Any]:
+        models = [{"step": "1", "warnings": warnings}]
+        return {"name": "local", "format": format_, "models": models}
+
+    history = {"devices": [device("onnx", first), device("ptl", second)]}
+    assert _history_warnings.warnings(history) == ([told] if told else [])
+
+
+def test_a_warning_of_several_steps_names_them_all() -> None:
+    history = sample_history()
+    for i in (0, 2, 4):
+        history["steps"][i]["warnings"] = ["it is old"]
+    text = optimization.render(history)
+    assert "! steps 1 convert:tflite, 3 quantize:mixed and 5 quantize:float16: it is old\n" in text
+    history["original"]["warnings"] = ["it is old"]
+    history["steps"] = history["steps"][:1]
+    assert "! original, step 1 convert:tflite: it is old\n" in optimization.render(history)
+
+
+def test_what_was_lost_beyond_a_steps_own_budget_is_told() -> None:
+    history = sample_history()
+    step = history["steps"][2]
+    assert "allowed" not in optimization.render(history)
+    step["parameters"]["budget_pt"] = 0.1
+    told = " 0.1 pt were allowed on validation examples; on test examples it lost 0.16 (-0.03 to +0.37)"
+    assert f"{told}.\n" in optimization.render(history)
+    # What its source had lost is not its own doing.
+    source = history["steps"][0]["evaluation"]["drop"]
+    source["value"] = 0.07
+    assert "allowed" not in optimization.render(history)
+    source["value"] = 0.05
+    assert f"{told}, of which 0.05 before this step.\n" in optimization.render(history)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "told"),
+    [(69.4, "69"), (123.0, "120"), (9.96, "10"), (1.0, "1.0"), (0.518, "0.52"), (0.0123, "0.012")],
+)
+def test_without_an_interval_a_ratio_has_two_digits(ratio: float, told: str) -> None:
+    assert _history.rough(ratio) == told
+    assert _history.speedup({"value": ratio}).text == f"{told}×"  # noqa: RUF001 - times
 
 
 def test_a_step_without_an_id_of_its_own_is_called_by_its_technique() -> None:
@@ -162,11 +251,11 @@ def test_only_this_host_is_compared_with_the_original_in_its_framework() -> None
     for name, compared in (("local", True), ("pi4", False)):
         device = {"name": name, "models": [{"step": "1", "p50_latency_ms": 2.0}]}
         told = words(devices=[device], history=host)
-        assert ("10.00× as fast as the original" in told) == compared  # noqa: RUF001 - times
+        assert ("10× as fast as the original" in told) == compared  # noqa: RUF001 - times
     text = optimization.render(sample_history())
     assert (
-        "the original in its own framework on this host: 31.3 ms (median of 100 runs, 31.8 FPS, keras 3.15.1)"
-        in text
+        "the original in its own framework on this host: 31.3 ms (median of 100 runs, timed "
+        "2026-11-24 18:39 UTC, 32.0 FPS, keras 3.15.1)" in text
     )
 
 
