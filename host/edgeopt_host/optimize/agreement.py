@@ -21,6 +21,8 @@ _MATRIX = 2
 _SUM_ROUNDING = 0.02
 # Enough examples to tell outputs of the same shape apart.
 _TELLING = 64
+# Enough to find a difference, and quick.
+_ENOUGH = 64
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,15 @@ def check(
             "CONVERSION_DIFFERS",
         )
     return found
+
+
+def verified(source: Model, made: Model, examples: Examples, tolerance: float) -> dict[str, Any]:
+    """As `check`, of a file that was just made, which is removed when it differs; tells as JSON."""
+    try:
+        return check(source, made, examples.take(slice(_ENOUGH)), tolerance).document()
+    except BaseException:
+        made.path.unlink(missing_ok=True)
+        raise
 
 
 def match(outputs: Arrays, reference: Arrays) -> dict[str, Array]:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt_host.errors import EdgeoptError, UsageError
-from edgeopt_host.optimize.agreement import check
+from edgeopt_host.optimize.agreement import verified
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.technique import Notes, technique
 from edgeopt_host.optimize.techniques import onnx_graph as graphs
 
 _LEAST, _MOST = 11, 18
-# Enough to find a difference, and quick.
-_COMPARED = 64
 
 
 @technique(
@@ -52,12 +50,7 @@ def onnx(
             Format.TFLITE: _of_tflite,
         }[source.format](source, opset, target)
     graphs.save(_settled(made), target)
-    try:
-        few = validation.take(slice(_COMPARED))
-        agreed = check(source, graphs.model_of(target), few, tolerance).document()
-    except EdgeoptError:
-        target.unlink(missing_ok=True)
-        raise
+    agreed = verified(source, graphs.model_of(target), validation, tolerance)
     return {"agreement": agreed, "warnings": []}
 
 

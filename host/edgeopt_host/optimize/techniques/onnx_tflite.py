@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from edgeopt_host.errors import EdgeoptError
-from edgeopt_host.optimize.agreement import check
+from edgeopt_host.optimize.agreement import verified
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.technique import Notes, Progress, technique
@@ -17,8 +17,6 @@ from edgeopt_host.optimize.techniques import onnx_graph as graphs
 REQUIREMENTS = ("onnx2tf==2.6.9",)
 _PYTHON = (3, 12)
 _SIZE = "700 MB"
-# Enough to find a difference, and quick.
-_COMPARED = 16
 _LINES = 40
 
 
@@ -71,12 +69,7 @@ def tflite(
         if finished.returncode or not made.exists():
             raise _failed(source, finished)
         made.replace(target)
-    try:
-        few = validation.take(slice(_COMPARED))
-        agreed = check(source, Model.of(target, Format.TFLITE), few, tolerance).document()
-    except EdgeoptError:
-        target.unlink(missing_ok=True)
-        raise
+    agreed = verified(source, Model.of(target, Format.TFLITE), validation, tolerance)
     return {"agreement": agreed, "requirements": list(REQUIREMENTS), "warnings": []}
 
 

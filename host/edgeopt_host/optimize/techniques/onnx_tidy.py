@@ -5,14 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeopt_host.errors import EdgeoptError
-from edgeopt_host.optimize.agreement import check
+from edgeopt_host.optimize.agreement import verified
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.technique import Notes, technique
 from edgeopt_host.optimize.techniques import onnx_graph as graphs
-
-# Enough to find a difference, and quick.
-_COMPARED = 64
 
 
 @technique(
@@ -41,11 +38,6 @@ def simplify(
             "CONVERSION_FAILED",
         )
     graphs.save(after, target)
-    try:
-        few = validation.take(slice(_COMPARED))
-        agreed = check(source, graphs.model_of(target), few, tolerance).document()
-    except EdgeoptError:
-        target.unlink(missing_ok=True)
-        raise
+    agreed = verified(source, graphs.model_of(target), validation, tolerance)
     counts = {"before": len(before.graph.node), "after": len(after.graph.node)}
     return {"operators": counts, "agreement": agreed, "warnings": []}

@@ -39,12 +39,8 @@ def convert(source: Model, target: Path, *, tolerance: float = 1e-4, validation:
     """
     content = converted(source)
     graph.settle(content, target)
-    try:
-        found = agreement.check(source, Model.of(target, Format.TFLITE), validation, tolerance)
-    except EdgeoptError:
-        target.unlink()
-        raise
-    return {"agreement": found.document()}
+    made = Model.of(target, Format.TFLITE)
+    return {"agreement": agreement.verified(source, made, validation, tolerance)}
 
 
 def converted(source: Model, settings: Callable[[Any], None] | None = None) -> bytes:

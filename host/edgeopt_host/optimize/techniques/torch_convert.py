@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgeopt_host.errors import EdgeoptError
+from edgeopt_host.optimize.agreement import verified
 from edgeopt_host.optimize.data.examples import Examples
 from edgeopt_host.optimize.model import Format, Model
 from edgeopt_host.optimize.technique import Notes, technique
@@ -15,8 +16,6 @@ from edgeopt_host.optimize.techniques import torch_modules as modules
 from edgeopt_host.optimize.techniques import torch_onnx
 
 _TAKES = {Format.TORCH, Format.TORCHSCRIPT, Format.EXPORTED_PROGRAM}
-# Enough to find a difference, and quick.
-_COMPARED = 64
 
 
 @technique("convert:ptl", takes=_TAKES, gives=Format.PTL, libraries={"torch"}, verifies=True)
@@ -31,7 +30,10 @@ def ptl(source: Model, target: Path, *, tolerance: float = 1e-4, validation: Exa
     """
     with modules.quiet(), _no_leftovers(target):
         how = modules.write_ptl(_load(source), target, validation)
-        return {**how, "agreement": _verified(source, target, Format.PTL, validation, tolerance)}
+        return {
+            **how,
+            "agreement": verified(source, Model.of(target, Format.PTL), validation, tolerance),
+        }
 
 
 @technique(
@@ -82,7 +84,7 @@ def onnx(
                 raise EdgeoptError(
                     f"{first.message}; nor does the other way work: {second.message}", second.reason
                 ) from second
-        agreement = _verified(source, target, Format.ONNX, validation, tolerance)
+        agreement = verified(source, Model.of(target, Format.ONNX), validation, tolerance)
     return {"exporter": used, "batch": batch, "agreement": agreement}
 
 
@@ -103,12 +105,3 @@ def _load(source: Model) -> Any:
     if source.format is Format.EXPORTED_PROGRAM:
         return exported_program.load(source)
     return torch.load(source)
-
-
-def _verified(
-    source: Model, target: Path, made: Format, validation: Examples, tolerance: float
-) -> dict[str, Any]:
-    from edgeopt_host.optimize import agreement
-
-    few = validation.take(slice(_COMPARED))
-    return agreement.check(source, Model.of(target, made), few, tolerance).document()
