@@ -120,7 +120,8 @@ def _close(child: subprocess.Popen[bytes]) -> None:
     for pipe in (child.stdin, child.stdout):
         # What a child that died did not read is lost.
         with contextlib.suppress(BrokenPipeError):
-            pipe.close()  # type: ignore[union-attr]
+            if pipe is not None:
+                pipe.close()
 
 
 def _died(code: int, log: Path | None, *, out_of_memory: bool) -> EdgeoptError:

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from modulefinder import ModuleFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from edgeopt_host.errors import EdgeoptError, UsageError
 
@@ -47,11 +47,11 @@ def function(spec: str, what: str, reason: str) -> Callable[..., Any]:
         raise UsageError(f"there is no {spec!r}, which was to {what}; {_FORMS}")
     where, _, name = spec.rpartition(":")
     module = _file(Path(where), reason) if where.endswith(".py") else _module(where, reason)
-    found = getattr(module, name, None)
+    found: Any = getattr(module, name, None)
     if not callable(found):
         seen = "has no function" if found is None else "has something else named"
         raise UsageError(f"{where} {seen} {name!r}, which was to {what}")
-    return found  # type: ignore[no-any-return]
+    return cast("Callable[..., Any]", found)
 
 
 def call(run: Callable[[], _Result], what: str, reason: str) -> _Result:

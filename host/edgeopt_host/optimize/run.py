@@ -99,7 +99,8 @@ def recipe_of(
         changed["model"] = str(model)
     if changed.keys() & {"model", "weights", "code"}:
         changed["model_digest"] = ""
-    if changed.keys() & {"data", "calibration", "validation", "field", "seed"}:
+    # How they are divided is compared with what is kept, when it is looked for.
+    if changed.keys() & {"data", "field"}:
         changed["data_digest"] = ""
     whole = dataclasses.replace(base, **changed)
     if whole.model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -46,7 +47,7 @@ class Prepared:
 
     def document(self) -> dict[str, Any]:
         """What the history says of them; docs/reference/data.md lists the keys."""
-        return json.loads(json.dumps(self._document))  # type: ignore[no-any-return]
+        return copy.deepcopy(self._document)
 
     def rows(self, split: str) -> Array:
         """Which rows of the source's array a split has (n,); `document` tells of which array."""
@@ -121,9 +122,7 @@ def open_prepared(folder: Path) -> Prepared:
         EdgeoptError: DATA_INVALID when it is not that.
     """
     try:
-        document = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
-        if document["schema"] != _SCHEMA:
-            raise ValueError(f"its schema is {document['schema']!r}")  # noqa: TRY301 - told as the others
+        document = _document(folder)
         opened = {
             split: Examples(
                 {
@@ -138,6 +137,13 @@ def open_prepared(folder: Path) -> Prepared:
         return Prepared(folder, opened, document["digest"], document)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise EdgeoptError(f"{folder} holds no prepared data: {error}", "DATA_INVALID") from error
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / _DOCUMENT).read_text(encoding="utf-8"))
+    if document["schema"] != _SCHEMA:
+        raise ValueError(f"its schema is {document['schema']!r}")
+    return document
 
 
 def _write(

@@ -35,6 +35,8 @@ _MOST_CHANNELS = 64
 _MOST_CLASSES = 2000
 _MEASURES = ("mean", "standard deviation", "minimum", "maximum")
 _TABLE = 2
+# Of p, as papers write it: less is told as less than that.
+_LEAST_TOLD = 0.001
 
 
 def similarity(
@@ -147,7 +149,7 @@ def _of(feature: dict[str, Any]) -> str:
 
 
 def _p(value: float) -> str:
-    return f"= {value:.2g}" if value >= 0.001 else "< 0.001"  # noqa: PLR2004 - as papers write it
+    return f"= {value:.2g}" if value >= _LEAST_TOLD else f"< {_LEAST_TOLD}"
 
 
 def _whole(one: Examples, other: Examples, rng: np.random.Generator) -> dict[str, Any]:
