@@ -99,7 +99,8 @@ def test_the_texts_are_there(browser: webdriver.Chrome, pages: dict[str, Path]) 
     for told in (
         f"Step 2 quantize:int8: {COLLAPSE}",
         "+80.89 pt", "+80.70 to +81.10, 10,000 examples", "UNSUPPORTED_OPERATOR",
-        "Sensitivity of 30 layers", "Raspberry Pi 4", "24× as fast as the original in its own framework (no interval)", "Calibration examples differ from",
+        "Sensitivity of 30 layers", "Raspberry Pi 4", "Calibration examples differ from",
+        "; 24\N{MULTIPLICATION SIGN} as fast as the original in its own framework (no interval)",
         'technique = "convert:tflite"',
     ):  # fmt: skip
         assert told in text, told
